@@ -191,6 +191,7 @@ impl Gateway {
             spend_dir: data_dir.join("spend"),
             peers: config.eventlog.kafka_topic(&peers_topic),
             journal,
+            tables: routing_tables::table_log(&config, data_dir),
             parts: parts.clone(),
             payloads: config.payloads()?,
         };

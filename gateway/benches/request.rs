@@ -12,7 +12,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use weir_eventlog::{Journal, JournalOptions, Parts};
+use weir_controller::TablePolicy;
+use weir_eventlog::{Journal, JournalOptions, Parts, RecordLog, TableLog};
 use weir_gateway::config::BreakerSpec;
 use weir_gateway::config::{AliasConfig, GatewayConfig, ProviderConfig};
 use weir_gateway::{Directory, GatewayHandle, GatewayOptions};
@@ -128,6 +129,10 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
         spend_dir: dir.join("spend"),
         peers: None,
         parts: Parts::default(),
+        tables: TableLog::new(
+            RecordLog::File(dir.join("routing.log")),
+            TablePolicy::default(),
+        ),
         journal: Journal::open(JournalOptions::new(dir.join("journal"))).unwrap(),
         payloads: weir_gateway::Payloads::build(&weir_gateway::config::PayloadsConfig::default())
             .unwrap(),

@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use weir_eventlog::{Journal, JournalOptions, Parts};
+use weir_controller::TablePolicy;
+use weir_eventlog::{Journal, JournalOptions, Parts, RecordLog, TableLog};
 use weir_gateway::config::{BreakerSpec, GatewayConfig, PayloadsConfig};
 use weir_gateway::{Directory, GatewayHandle, GatewayOptions, Payloads};
 use weir_governance::control::Control;
@@ -28,6 +29,10 @@ fn start(dir: &std::path::Path) -> GatewayHandle {
         spend_dir: dir.join("spend"),
         peers: None,
         parts: Parts::default(),
+        tables: TableLog::new(
+            RecordLog::File(dir.join("routing.log")),
+            TablePolicy::default(),
+        ),
         journal: Journal::open(JournalOptions::new(dir.join("journal"))).unwrap(),
         payloads: Payloads::build(&PayloadsConfig::default()).unwrap(),
     })

@@ -7,6 +7,8 @@
 
 pub mod size;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::StreamId;
@@ -154,6 +156,33 @@ pub enum WeightChange {
     Held,
     /// Too few attempts to say anything: back towards neutral.
     Unmeasured,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Measured => f.write_str("made from measurements"),
+            Self::Frozen { of } => write!(f, "table {of}, frozen by an operator"),
+            Self::Pinned { of } => write!(f, "table {of}, pinned by an operator"),
+            Self::RolledBack { to } => write!(f, "rolled back to table {to} by an operator"),
+            Self::Reverted { of, to, aliases } => write!(
+                f,
+                "{} did worse under table {of} than under {to}, and was reverted",
+                aliases.join(", ")
+            ),
+        }
+    }
+}
+
+impl fmt::Display for WeightChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Measured => "as measured",
+            Self::Capped => "capped: one refresh moves only so far",
+            Self::Held => "held: the difference is too small",
+            Self::Unmeasured => "too few attempts to measure",
+        })
+    }
 }
 
 impl RoutingTable {

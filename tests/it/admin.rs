@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use weir_controller::TablePolicy;
+use weir_eventlog::{RecordLog, TableLog, TableLogError};
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
+use weir_schemas::table::TableRecord;
 use weir_tests::gateway::{chat, config};
 use weir_tests::http::{Answer, Request};
 use weir_tests::weir::{Installation, Process, wait_for};
@@ -14,7 +17,7 @@ const ROOT: &str = "a-token-of-the-operator";
 type Rule = (&'static str, &'static str, [u16; 4]);
 
 /// Every call of the OpenAPI document, whose objects belong to the team `growth`.
-const RULES: [Rule; 29] = [
+const RULES: [Rule; 34] = [
     ("get", "/openapi.json", [200, 200, 200, 200]),
     ("get", "/keys", [200, 200, 200, 200]),
     ("post", "/keys", [200, 200, 403, 403]),
@@ -45,6 +48,11 @@ const RULES: [Rule; 29] = [
     ("get", "/tokens", [200, 200, 200, 200]),
     ("post", "/tokens", [200, 403, 403, 403]),
     ("delete", "/tokens/{id}", [200, 404, 403, 403]),
+    ("get", "/routing", [200, 403, 200, 200]),
+    ("post", "/routing/freeze", [200, 403, 403, 403]),
+    ("post", "/routing/resume", [200, 403, 403, 403]),
+    ("post", "/routing/pin", [200, 403, 403, 403]),
+    ("post", "/routing/rollback", [200, 403, 403, 403]),
 ];
 
 struct Office {
@@ -105,15 +113,26 @@ impl Office {
         made["token"].as_str().unwrap().to_owned()
     }
 
+    /// Publishes routing tables, as the ingestor does.
+    fn publish_tables(&self, count: u64) {
+        let path = self.weir.data_dir().join("control/routing.log");
+        let mut tables = TableLog::new(RecordLog::File(path), TablePolicy::default());
+        let published = (1..=count).map(table_of).collect();
+        tables
+            .change::<TableLogError>(|_, _| Ok(published))
+            .unwrap();
+    }
+
     /// The path of a call, with an object of its own that is there if the call needs one.
     fn path(&self, method: &str, pattern: &str, id: &str) -> (String, String) {
         let kind = pattern.split('/').nth(1).unwrap();
         let id = match (kind, method) {
-            (_, _) if !pattern.contains("{id}") => id.to_owned(),
+            (kind, _) if kind != "routing" && !pattern.contains("{id}") => id.to_owned(),
             ("keys", _) => {
                 let made = self.done(ROOT, "post", "/keys", &body("keys", id));
                 made["id"].as_str().unwrap().to_owned()
             }
+            ("routing", _) => "routing".to_owned(),
             ("tokens", _) => {
                 self.done(ROOT, "post", "/tokens", &body("tokens", id));
                 id.to_owned()
@@ -128,6 +147,21 @@ impl Office {
     }
 }
 
+/// The routing table of this number, in which more than before goes to one target.
+fn table_of(version: u64) -> TableRecord {
+    let table = json!({
+        "version": version, "made_at_us": 5_000_000 + version, "from_us": 1_000_000, "to_us": 4_000_000,
+        "inputs": [], "origin": "measured", "ages": true,
+        "trusted_us": 60_000_000, "forgotten_us": 600_000_000,
+        "aliases": [{ "alias": "chat", "output_tokens_mean": 12.5, "targets": [{
+            "deployment": "quick/m", "weight": 1.0 + version as f64 / 10.0, "ttft_us": 250_000.0,
+            "ttft_p95_us": null, "error_ratio": 0.0, "output_tokens_per_s": null,
+            "picousd_per_token": null, "tries": 500, "change": "capped",
+        }] }],
+    });
+    TableRecord::Published(serde_json::from_value(table).unwrap())
+}
+
 /// What something of a kind is made of.
 fn body(kind: &str, id: &str) -> Value {
     let scope = json!({ "team": "growth" });
@@ -139,6 +173,7 @@ fn body(kind: &str, id: &str) -> Value {
         "access" => json!({ "models_denied": ["none"], "scope": scope }),
         "payloads" => json!({ "capture": "off", "scope": scope }),
         "tokens" => json!({ "id": id, "role": "auditor" }),
+        "routing" => json!({ "version": 2 }),
         other => panic!("nothing is known of {other}"),
     }
 }
@@ -149,6 +184,7 @@ fn action(method: &str, pattern: &str) -> &'static str {
         ("post", "/keys/{id}/rotate") => "rotate",
         ("delete", "/keys/{id}") => "revoke",
         ("delete", _) => "delete",
+        (_, pattern) if pattern.starts_with("/routing") => "update",
         _ => "create",
     }
 }
@@ -156,6 +192,7 @@ fn action(method: &str, pattern: &str) -> &'static str {
 fn kind_of(pattern: &str) -> &str {
     match pattern.split('/').nth(1).unwrap() {
         "access" => "access",
+        "routing" => "table",
         plural => plural.strip_suffix('s').unwrap(),
     }
 }
@@ -163,6 +200,7 @@ fn kind_of(pattern: &str) -> &str {
 #[test]
 fn every_call_asks_for_its_role_and_every_change_is_one_audit_row() {
     let office = Office::open("up");
+    office.publish_tables(4);
     let document = office.done("", "get", "/openapi.json", &Value::Null);
     let change = &document["paths"]["/admin/v1/budgets/{id}"]["put"];
     assert!(change["requestBody"].is_object(), "{change}");
@@ -185,7 +223,7 @@ fn every_call_asks_for_its_role_and_every_change_is_one_audit_row() {
         ("fin", "finance", None),
     ];
     let tokens = roles.map(|(id, role, team)| office.token(id, role, team));
-    let mut expected = BTreeSet::new();
+    let mut expected = Vec::new();
     for (number, (method, pattern, statuses)) in RULES.iter().enumerate() {
         for ((name, role, _), (token, status)) in roles.iter().zip(tokens.iter().zip(statuses)) {
             let (path, id) = office.path(method, pattern, &format!("{name}-{number}"));
@@ -211,7 +249,7 @@ fn every_call_asks_for_its_role_and_every_change_is_one_audit_row() {
                     _ => id,
                 };
                 let action = action(method, pattern);
-                expected.insert(format!("token:{name} {action} {} {id}", kind_of(pattern)));
+                expected.push(format!("token:{name} {action} {} {id}", kind_of(pattern)));
             }
         }
         if *pattern != "/openapi.json" {
@@ -238,10 +276,12 @@ fn every_call_asks_for_its_role_and_every_change_is_one_audit_row() {
         .unwrap();
     let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
     let columns = ["actor", "action", "object_kind", "object_id"];
-    let written: BTreeSet<String> = rows
+    let mut written: Vec<String> = rows
         .iter()
         .map(|row| columns.map(|name| text(row, name)).join(" "))
         .collect();
+    written.sort();
+    expected.sort();
     assert_eq!(written, expected);
     office.process.stop().unwrap();
 }
@@ -338,6 +378,89 @@ fn a_body_that_makes_no_sense_is_refused_with_the_field() {
         assert_eq!(answer.status, 400, "{wish}: {answer:?}");
         assert!(answer.message().contains(said), "{wish}: {answer:?}");
     }
+    office.process.stop().unwrap();
+}
+
+#[test]
+fn routing_is_shown_with_what_it_rests_on_and_commanded_with_what_was_wrong() {
+    let office = Office::open("gateway");
+    let refused = |path: &str, wish: Value| {
+        let answer = office.call(ROOT, "post", path, &wish);
+        (answer.status, answer.message())
+    };
+    let nothing = office.done(ROOT, "get", "/routing", &Value::Null);
+    assert_eq!(
+        (&nothing["table"], &nothing["history"]),
+        (&Value::Null, &json!([]))
+    );
+    let (status, why) = refused("/routing/freeze", Value::Null);
+    assert!(
+        status == 409 && why.contains("no routing table was published"),
+        "{why}"
+    );
+
+    office.publish_tables(3);
+    let auditor = office.token("aud", "auditor", None);
+    let shown = office.done(&auditor, "get", "/routing", &Value::Null);
+    assert_eq!(shown["mode_in_words"], "measurements decide");
+    assert_eq!(shown["table"]["version"], 3);
+    let target = &shown["table"]["aliases"][0]["targets"][0];
+    let weights = (&target["weight"], &target["weight_before"]);
+    assert_eq!(weights, (&json!(1.3), &json!(1.2)));
+    assert_eq!(
+        (&target["tries"], &target["ttft_us"]),
+        (&json!(500), &json!(250_000.0))
+    );
+    assert_eq!(
+        target["change_in_words"],
+        "capped: one refresh moves only so far"
+    );
+    let versions = |shown: &Value| -> Vec<Value> {
+        let history = shown["history"].as_array().unwrap().iter();
+        history.map(|table| table["version"].clone()).collect()
+    };
+    assert_eq!(versions(&shown), [3, 2, 1]);
+
+    for (path, wish, status, said) in [
+        (
+            "/routing/pin",
+            json!({ "version": 9 }),
+            404,
+            "routing table 9 is not kept any more",
+        ),
+        ("/routing/pin", json!({}), 400, "missing field `version`"),
+        (
+            "/routing/pin",
+            json!({ "version": 1, "why": "" }),
+            400,
+            "unknown field `why`",
+        ),
+        ("/routing/resume", Value::Null, 409, "not frozen or pinned"),
+    ] {
+        let (found, why) = refused(path, wish);
+        assert!(
+            found == status && why.contains(said),
+            "{path}: {found} {why}"
+        );
+    }
+    let pinned = office.done(ROOT, "post", "/routing/pin", &json!({ "version": 1 }));
+    assert_eq!(
+        (&pinned["mode"], &pinned["table"]["version"]),
+        (&json!({ "pinned": { "version": 1 } }), &json!(4))
+    );
+    assert_eq!(
+        pinned["table"]["origin_in_words"],
+        "table 1, pinned by an operator"
+    );
+    assert_eq!(versions(&pinned), [4, 3, 2, 1]);
+    // The command line sees the same, and its commands are seen here.
+    let said = office.weir.run(&["routes", "resume"]).unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).contains("routing table 5 is in force"));
+    wait_for("the gateway goes by the table", || {
+        let shown = office.done(&auditor, "get", "/routing", &Value::Null);
+        Ok(shown["adopted_version"] == 5 && shown["mode"] == "measuring")
+    })
+    .unwrap();
     office.process.stop().unwrap();
 }
 

@@ -54,7 +54,7 @@ impl Drop for EventStream {
 }
 
 /// The user of this process, or who called sudo.
-fn actor() -> String {
+pub(crate) fn actor() -> String {
     let named = ["SUDO_USER", "USER"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok());

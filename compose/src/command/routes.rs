@@ -7,16 +7,14 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::json;
 use weir_controller::{TableCommandError, TableMode};
 use weir_eventlog::{TableLog, TableLogError};
 use weir_ingestor::feedback::{measure, versions_to_compare};
-use weir_schemas::RequestId;
-use weir_schemas::event::{ControlChanged, Event};
-use weir_schemas::table::{RoutingTable, TableCommand, TableRecord};
+use weir_schemas::event::Event;
+use weir_schemas::table::TableCommand;
 
 use crate::cli::{Cli, RoutesCommand};
-use crate::command::event_stream::EventStream;
+use crate::command::event_stream::{EventStream, actor};
 use crate::command::sql::reach;
 use crate::config::Config;
 use crate::context::{runtime, settings, unix_ms};
@@ -49,23 +47,15 @@ enum RoutesError {
     Log(#[from] TableLogError),
     #[error("{0}; `weir routes show` lists the tables")]
     Command(#[from] TableCommandError),
+    #[error("{0:#}")]
+    Record(anyhow::Error),
 }
 
-/// Records the override as an event, then makes it. Gateways have it within a second.
 fn decide(cli: &Cli, command: TableCommand) -> anyhow::Result<()> {
     let config = settings(cli)?;
-    let mut tables = tables(&config, cli)?;
-    // Checked before anything is recorded.
-    let now_us = unix_ms() * 1000;
-    tables
-        .controller()
-        .command(command, now_us)
-        .map_err(RoutesError::from)?;
-    let before = tables.controller().in_force().map(summary);
-    record(cli, &config, command, before.as_deref())?;
-    tables.change::<RoutesError>(|controller, _| {
-        let records: [TableRecord; 2] = controller.command(command, now_us)?;
-        Ok(records.into())
+    let mut tables = table_log(&config, &cli.data_dir);
+    tables.command(command, &actor(), unix_ms(), |event| {
+        record(cli, &config, event).map_err(RoutesError::Record)
     })?;
     let controller = tables.controller();
     let version = controller.in_force().map_or(0, |table| table.version);
@@ -77,37 +67,18 @@ fn decide(cli: &Cli, command: TableCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn summary(table: &RoutingTable) -> String {
-    json!({ "version": table.version, "origin": table.origin }).to_string()
-}
-
-fn record(
-    cli: &Cli,
-    config: &Config,
-    command: TableCommand,
-    before: Option<&str>,
-) -> anyhow::Result<()> {
+fn record(cli: &Cli, config: &Config, event: Event<'_>) -> anyhow::Result<()> {
     let events = EventStream::open(cli, config)?;
-    let after = json!({ "command": command }).to_string();
-    events.append(Event::ControlChanged(ControlChanged {
-        ts_us: (unix_ms() * 1000).into(),
-        change_id: RequestId::new(unix_ms(), rand::random()),
-        actor: &events.actor,
-        action: "update",
-        object_kind: "table",
-        object_id: "routing",
-        before,
-        after: Some(&after),
-    }))?;
+    events.append(event)?;
     events.close()
 }
 
+/// With what ends it.
 fn mode_in_words(mode: TableMode) -> String {
     match mode {
-        TableMode::Measuring => "measurements decide".into(),
-        TableMode::Frozen => "frozen by an operator (undo with `weir routes resume`)".into(),
-        TableMode::Pinned { version } => {
-            format!("pinned to {version} by an operator (undo with `weir routes resume`)")
+        TableMode::Measuring => mode.to_string(),
+        TableMode::Frozen | TableMode::Pinned { .. } => {
+            format!("{mode} (undo with `weir routes resume`)")
         }
     }
 }

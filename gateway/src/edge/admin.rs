@@ -6,6 +6,7 @@
 //! in.
 
 mod openapi;
+mod routing;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,12 +38,13 @@ use weir_governance::control::policy::shown;
 use weir_governance::control::record::{
     AdminRole, Change, KeyRecord, Kind, Record, TokenRecord, Usd,
 };
+use weir_schemas::table::TableCommand;
 
 pub(crate) const PREFIX: &str = "/admin/v1";
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What can be called. `{id}` stands for one segment.
-pub(super) const CALLS: [(&str, &str, AdminCall); 29] = [
+pub(super) const CALLS: [(&str, &str, AdminCall); 34] = [
     ("GET", "/openapi.json", AdminCall::OpenApi),
     ("GET", "/keys", AdminCall::List(Kind::Key)),
     ("POST", "/keys", AdminCall::CreateKey),
@@ -72,6 +74,11 @@ pub(super) const CALLS: [(&str, &str, AdminCall); 29] = [
     ("GET", "/tokens", AdminCall::List(Kind::Token)),
     ("POST", "/tokens", AdminCall::CreateToken),
     ("DELETE", "/tokens/{id}", AdminCall::Delete(Kind::Token)),
+    ("GET", "/routing", AdminCall::Routing),
+    ("POST", "/routing/freeze", AdminCall::Freeze),
+    ("POST", "/routing/resume", AdminCall::Resume),
+    ("POST", "/routing/rollback", AdminCall::RollBack),
+    ("POST", "/routing/pin", AdminCall::Pin),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +92,11 @@ pub(super) enum AdminCall {
     RotateKey,
     RevokeKey,
     CreateToken,
+    Routing,
+    Freeze,
+    Resume,
+    RollBack,
+    Pin,
 }
 
 /// What a new key is to be.
@@ -126,6 +138,13 @@ pub(super) struct NewToken {
     /// With the role `team_owner`: which team.
     team: Option<String>,
     expires_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pin {
+    /// Version of a routing table that is kept.
+    version: u64,
 }
 
 /// Why a call is not done.
@@ -228,6 +247,11 @@ impl AdminCaller {
                 of_team.is_some() && of_team == self.team.as_deref()
             }
         }
+    }
+
+    /// As events name the caller.
+    fn actor(&self) -> String {
+        format!("token:{}", self.name)
     }
 
     fn may_change(&self, record: &Record) -> bool {
@@ -427,6 +451,14 @@ impl Desk {
             AdminCall::RotateKey => self.rotate_key(id, parse(body)?),
             AdminCall::RevokeKey => self.revoke_key(id),
             AdminCall::CreateToken => self.create_token(parse(body)?),
+            AdminCall::Routing => self.routing(),
+            AdminCall::Freeze => self.command_tables("freeze", TableCommand::Freeze),
+            AdminCall::Resume => self.command_tables("resume", TableCommand::Resume),
+            AdminCall::RollBack => self.command_tables("roll back", TableCommand::RollBack),
+            AdminCall::Pin => {
+                let Pin { version } = parse(body)?;
+                self.command_tables("pin", TableCommand::Pin { version })
+            }
         }
     }
 
@@ -533,7 +565,7 @@ impl Desk {
     /// Makes a change, if the caller may. `record` is what it is about.
     fn change(&self, action: &'static str, record: &Record, change: Change) -> Result<(), Problem> {
         self.check_may(action, record)?;
-        let actor = format!("token:{}", self.caller.name);
+        let actor = self.caller.actor();
         let act = Act {
             actor: &actor,
             action,

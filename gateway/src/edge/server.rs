@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use weir_eventlog::{Journal, KafkaOptions, Parts, StoppableThread};
+use weir_eventlog::{Journal, KafkaOptions, Parts, StoppableThread, TableLog};
 
 use crate::caps::{DESCRIPTORS_RESERVED, LAST_WORDS_MAX};
 use crate::edge::client_state::ClientConnections;
@@ -53,6 +54,8 @@ pub struct GatewayOptions {
     /// Topic over which gateways that share limits and budgets hear of each other.
     pub peers: Option<KafkaOptions>,
     pub journal: Journal,
+    /// The routing tables, for the admin API.
+    pub tables: TableLog,
     /// The parts of this process, to which it adds its own.
     pub parts: Parts,
     pub payloads: Payloads,
@@ -116,6 +119,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         connections: Arc::new(Semaphore::new(options.config.connections_max)),
         drains: Arc::new(Semaphore::new(drains_max)),
         routing: Arc::new(RoutingState::new(options.directory)),
+        tables: Mutex::new(options.tables),
         control: options.control,
         telemetry: Telemetry::new(options.journal.clone(), options.payloads.held_bytes()),
         payloads: Arc::new(options.payloads),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
-use weir_eventlog::{Journal, JournalError, Parts, StreamWriter};
+use weir_eventlog::{Journal, JournalError, Parts, StreamWriter, TableLog};
 use weir_governance::clock::Moment;
 use weir_governance::control::ControlHandle;
 use weir_governance::ledger::Ledger;
@@ -27,6 +27,8 @@ pub(crate) struct GatewayState {
     pub(crate) config: GatewayConfig,
     pub(crate) workers: usize,
     pub(crate) routing: Arc<RoutingState>,
+    /// The routing tables, as the admin API reads and commands them.
+    pub(crate) tables: Mutex<TableLog>,
     pub(crate) control: ControlHandle,
     pub(crate) ledger: Ledger,
     pub(crate) notified: Arc<NotificationLog>,

@@ -4,6 +4,7 @@
 //! acts on it, so a restarted or a second ingestor that reads them holds the same state.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -22,6 +23,16 @@ pub enum TableMode {
     Pinned {
         version: u64,
     },
+}
+
+impl fmt::Display for TableMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Measuring => f.write_str("measurements decide"),
+            Self::Frozen => f.write_str("frozen by an operator"),
+            Self::Pinned { version } => write!(f, "pinned to {version} by an operator"),
+        }
+    }
 }
 
 /// Why a command cannot be done.
@@ -77,6 +88,11 @@ impl TableController {
     #[must_use]
     pub fn in_force(&self) -> Option<&RoutingTable> {
         self.tables.back()
+    }
+
+    /// All tables that can be pinned, oldest first.
+    pub fn tables(&self) -> impl DoubleEndedIterator<Item = &RoutingTable> {
+        self.tables.iter()
     }
 
     #[must_use]

@@ -6,8 +6,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use weir_controller::{TABLES_KEPT, TableController, TablePolicy};
-use weir_schemas::table::{RoutingTable, TableRecord};
+use serde_json::json;
+use weir_controller::{TABLES_KEPT, TableCommandError, TableController, TablePolicy};
+use weir_schemas::RequestId;
+use weir_schemas::event::{ControlChanged, Event};
+use weir_schemas::table::{RoutingTable, TableCommand, TableRecord};
 
 use crate::caps::TABLES_CATCH_UP_MAX;
 use crate::records::{REMOVED, RecordLog, RecordLogError, RecordReader};
@@ -103,6 +106,36 @@ impl TableLog {
         }
         self.write(&lock, records)?;
         Ok(())
+    }
+
+    /// Does what an operator asks: checks it, has it recorded as an event, then makes it. Gateways
+    /// have it within a second.
+    pub fn command<E: From<TableLogError> + From<TableCommandError>>(
+        &mut self,
+        command: TableCommand,
+        actor: &str,
+        now_ms: u64,
+        record: impl FnOnce(Event<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let now_us = now_ms.saturating_mul(1000);
+        self.catch_up()?;
+        self.controller.command(command, now_us)?;
+        let before = self
+            .controller
+            .in_force()
+            .map(|table| json!({ "version": table.version, "origin": table.origin }).to_string());
+        let after = json!({ "command": command }).to_string();
+        record(Event::ControlChanged(ControlChanged {
+            ts_us: now_us.into(),
+            change_id: RequestId::new(now_ms, rand::random()),
+            actor,
+            action: "update",
+            object_kind: "table",
+            object_id: "routing",
+            before: before.as_deref(),
+            after: Some(&after),
+        }))?;
+        self.change(|controller, _| Ok(controller.command(command, now_us)?.into()))
     }
 
     fn remember(&mut self, record: &TableRecord) {

@@ -7,7 +7,7 @@ use std::iter;
 use serde::Serialize;
 use serde_json::json;
 use weir_eventlog::TableLog;
-use weir_schemas::table::{Origin, RoutingTable, TargetEntry, WeightChange};
+use weir_schemas::table::{RoutingTable, TargetEntry};
 
 use super::{mode_in_words, tables};
 use crate::cli::Cli;
@@ -58,8 +58,7 @@ fn write_table(out: &mut impl Write, tables: &TableLog) -> anyhow::Result<()> {
     writeln!(
         out,
         "routing table {}, made {age_s} s ago: {}",
-        table.version,
-        origin_in_words(&table.origin)
+        table.version, table.origin
     )?;
     writeln!(out, "  {}", mode_in_words(controller.mode()))?;
     let measured_s = table.to_us.saturating_sub(table.from_us) / 1_000_000;
@@ -87,19 +86,6 @@ fn write_table(out: &mut impl Write, tables: &TableLog) -> anyhow::Result<()> {
         writeln!(out, "\nearlier tables: {}", earlier.join(", "))?;
     }
     Ok(())
-}
-
-fn origin_in_words(origin: &Origin) -> String {
-    match origin {
-        Origin::Measured => "made from measurements".into(),
-        Origin::Frozen { of } => format!("table {of}, frozen by an operator"),
-        Origin::Pinned { of } => format!("table {of}, pinned by an operator"),
-        Origin::RolledBack { to } => format!("rolled back to table {to} by an operator"),
-        Origin::Reverted { of, to, aliases } => format!(
-            "{} did worse under table {of} than under {to}, and was reverted",
-            aliases.join(", ")
-        ),
-    }
 }
 
 /// Targets with their numbers, and with the weights that they had `before`.
@@ -172,17 +158,8 @@ fn row(target: &TargetEntry, before: Option<&TargetEntry>) -> [String; 10] {
         number(target.output_tokens_per_s, 1, ""),
         number(price, 3, ""),
         target.tries.to_string(),
-        change_in_words(target.change).to_owned(),
+        target.change.to_string(),
     ]
-}
-
-fn change_in_words(change: WeightChange) -> &'static str {
-    match change {
-        WeightChange::Measured => "as measured",
-        WeightChange::Capped => "capped: one refresh moves only so far",
-        WeightChange::Held => "held: the difference is too small",
-        WeightChange::Unmeasured => "too few attempts to measure",
-    }
 }
 
 /// A deployment as the gateway sees it.

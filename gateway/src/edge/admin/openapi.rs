@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{AdminCall, CALLS, NewKey, NewToken, PREFIX, Rotation};
+use super::{AdminCall, CALLS, NewKey, NewToken, PREFIX, Pin, Rotation};
 use weir_governance::control::record::{
     AccessRecord, BudgetRecord, Kind, LimitRecord, PayloadRecord, TeamRecord,
 };
@@ -27,7 +27,7 @@ pub(super) fn document() -> Value {
         "info": {
             "title": "Weir admin API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Keys, teams, limits, budgets, access rules and tokens. Every change is \
+            "description": "Keys, teams, limits, budgets, access rules, tokens and routing tables. Every change is \
                             an event, and in force on every gateway within a second.",
         },
         "security": [{ "token": [] }],
@@ -78,6 +78,13 @@ fn summary(call: AdminCall) -> String {
         AdminCall::RotateKey => "Replace a key; the old one works for a time of grace".into(),
         AdminCall::RevokeKey => "Revoke a key at once".into(),
         AdminCall::CreateToken => "Create an admin token; it is shown once".into(),
+        AdminCall::Routing => {
+            "The routing table in force, what its weights rest on, and the tables before it".into()
+        }
+        AdminCall::Freeze => "Keep the routing table in force, whatever is measured".into(),
+        AdminCall::Resume => "End a freeze or pin: measurements decide again".into(),
+        AdminCall::RollBack => "Pin the routing table before the one in force".into(),
+        AdminCall::Pin => "Keep an earlier routing table, whatever is measured".into(),
     }
 }
 
@@ -112,6 +119,7 @@ fn body(call: AdminCall, schemas: &mut SchemaGenerator) -> Option<Value> {
         AdminCall::CreateKey => of::<NewKey>(schemas),
         AdminCall::RotateKey => of::<Rotation>(schemas),
         AdminCall::CreateToken => of::<NewToken>(schemas),
+        AdminCall::Pin => of::<Pin>(schemas),
         AdminCall::Set(Kind::Team) => of::<TeamRecord>(schemas),
         AdminCall::Set(Kind::Limit) => of::<LimitRecord>(schemas),
         AdminCall::Set(Kind::Budget) => of::<BudgetRecord>(schemas),
