@@ -19,7 +19,7 @@ compose/install-missing.sh \
   "header=openssl/ssl.h:libssl-dev:TLS to Kafka" \
   "header=zlib.h:zlib1g-dev:compression in Kafka" \
   "node:nodejs:runs npm" \
-  "npm:npm:fetches the embedded ClickHouse engine" \
+  "npm:npm:fetches the embedded ClickHouse engine and builds the console" \
   "curl:curl:runs the line that Weir prints"
 
 if ! command -v cargo >/dev/null; then
@@ -29,6 +29,9 @@ fi
 
 step "Fetching the embedded ClickHouse engine (180 MB, once)"
 compose/fetch-engine.sh
+
+step "Building the console's page"
+compose/build-console.sh || echo "It goes on without: the console will say that its page is missing." >&2
 
 step "Building weir (a few minutes the first time)"
 cargo build --release --locked -p weir

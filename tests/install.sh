@@ -20,7 +20,7 @@ compose/install-missing.sh \
   "header=openssl/ssl.h:libssl-dev:TLS to Kafka" \
   "header=zlib.h:zlib1g-dev:compression in Kafka" \
   "node:nodejs:runs npm" \
-  "npm:npm:fetches the ClickHouse engine" \
+  "npm:npm:fetches the ClickHouse engine and builds the console" \
   "curl:curl:runs the line that weir up prints" \
   "java:default-jre-headless:runs Apache Kafka" \
   "mvn:maven:fetches Apache Kafka" \
@@ -34,6 +34,9 @@ fi
 
 step "Fetching the ClickHouse engine (180 MB, once)"
 compose/fetch-engine.sh
+
+step "Building the console's page"
+compose/build-console.sh
 
 # python_clients DIRECTORY REQUIREMENTS
 python_clients() {

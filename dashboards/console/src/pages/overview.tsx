@@ -1,0 +1,5 @@
+import { Page } from "../page";
+
+export function Overview() {
+  return <Page title="Overview">…</Page>;
+}
