@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Gateway(ReloadArgs),
     /// Run only an ingestor, with the embedded store if it is configured.
     Ingestor,
+    /// Run only the console: pages in the browser, for a gateway and a store that run elsewhere.
+    Console,
     /// Show how to connect dashboards and SDKs to the embedded store, or run only the store.
     Store(StoreArgs),
     /// Create, list, rotate and revoke virtual keys.

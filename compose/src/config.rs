@@ -1,6 +1,7 @@
 //! `weir.toml`: its sections and their defaults. [`read`] parses a file and reports every problem.
 
 mod check;
+mod console;
 mod prices;
 mod read;
 mod reference;
@@ -28,6 +29,7 @@ use weir_store::{Retention, Store, StoreConfig, StoreUser};
 
 use crate::context::audit_dir;
 use crate::store_passwords;
+pub(crate) use console::ConsoleSettings;
 use prices::{ExchangeRateConfig, PriceConfig, PricesConfig};
 pub(crate) use read::{InvalidConfig, Loaded, load, load_settings, parse};
 pub(crate) use seen::FileVersions;
@@ -40,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) control: ControlConfig,
     pub(crate) eventlog: EventlogConfig,
     pub(crate) store: StoreSettings,
+    pub(crate) console: ConsoleSettings,
     pub(crate) audit: AuditConfig,
     pub(crate) payloads: PayloadsConfig,
     pub(crate) routing: RoutingConfig,
@@ -291,7 +294,7 @@ impl Config {
     }
 
     /// The same sections, each with its settings as text.
-    fn sections(&self) -> [(&'static str, String); 7] {
+    fn sections(&self) -> [(&'static str, String); 8] {
         // The breaker is the gateway's, which takes it over at once.
         let routing = RoutingConfig {
             breaker: BreakerSpec::default(),
@@ -302,6 +305,7 @@ impl Config {
             ("control", format!("{:?}", self.control)),
             ("eventlog", format!("{:?}", self.eventlog)),
             ("store", format!("{:?}", self.store)),
+            ("console", format!("{:?}", self.console)),
             ("audit", format!("{:?}", self.audit)),
             ("payloads", format!("{:?}", self.payloads)),
             ("routing", format!("{routing:?}")),

@@ -39,6 +39,7 @@ mod tests {
         assert_eq!(shown(&example.control), shown(&default.control));
         assert_eq!(shown(&example.eventlog), shown(&default.eventlog));
         assert_eq!(shown(&example.store), shown(&default.store));
+        assert_eq!(shown(&example.console), shown(&default.console));
         assert_eq!(shown(&example.payloads), shown(&default.payloads));
         // The second provider is written without what the first one spells out.
         let [spelt_out, short] = example.providers.as_slice() else {
@@ -82,6 +83,7 @@ mod tests {
             "control",
             "eventlog",
             "store",
+            "console",
             "audit",
             "anchor",
             "payloads",

@@ -13,7 +13,6 @@ mod output;
 mod parts;
 mod reload;
 mod routing_tables;
-mod spreadsheet;
 mod store_passwords;
 
 use std::io::IsTerminal as _;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use weir_console::{ConsoleListener, ConsoleStartError};
 use weir_eventlog::{
     Journal, JournalSource, KafkaSource, PartHandle, Parts, Shipper, ShipperOptions, Source,
     StopSignal, StoppableThread,
@@ -408,6 +410,58 @@ fn start_after_store(
         })
     };
     part.keep_running(run).context("start a thread")
+}
+
+/// Pages that show what the store and the gateway know.
+pub(crate) struct ConsoleService {
+    pub(crate) url: String,
+    thread: StoppableThread,
+}
+
+impl ConsoleService {
+    /// `None` if it is turned off. `gateway` is where the gateway here listens.
+    pub(crate) fn start(
+        config: &Config,
+        data_dir: &Path,
+        gateway: SocketAddr,
+        parts: &Parts,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(options) = config.console(gateway) else {
+            return Ok(None);
+        };
+        let store = config.console_store(data_dir)?;
+        let listener = ConsoleListener::bind(&options, store).map_err(explain_console)?;
+        let url = format!(
+            "http://{}{}/",
+            listener.address(),
+            options.path.trim_end_matches('/')
+        );
+        let runtime = runtime()?;
+        let run = move |stop: &StopSignal| {
+            let served = runtime.block_on(listener.run(stop.receiver()));
+            served.map_err(|error| error.to_string())
+        };
+        let thread = parts.add("console").keep_running(run);
+        let thread = thread.context("start a thread")?;
+        Ok(Some(Self { url, thread }))
+    }
+
+    pub(crate) fn stop(self) {
+        self.thread.stop();
+    }
+}
+
+/// Why the console did not start, and what to do about it.
+fn explain_console(error: ConsoleStartError) -> anyhow::Error {
+    match &error {
+        ConsoleStartError::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+            anyhow!(
+                "{error}; stop the program that listens there, set [console] listen to a free \
+                 address, or to \"\" to do without the console"
+            )
+        }
+        _ => error.into(),
+    }
 }
 
 /// How the embedded store is served.

@@ -40,7 +40,7 @@ impl Installation {
             _ports: ports,
         };
         let config = format!(
-            "[gateway]\nlisten = \"{}\"\n\n[store]\nlisten = \"{}\"\n\n{rest}",
+            "[gateway]\nlisten = \"{}\"\n\n[store]\nlisten = \"{}\"\n\n[console]\nlisten = \"\"\n\n{rest}",
             installation.gateway, installation.store
         );
         fs::write(installation.config(), config)?;

@@ -13,14 +13,13 @@ use weir_ingestor::audit::{
 };
 use weir_ingestor::rollups;
 use weir_schemas::StreamId;
-use weir_store::{Store, StoreUser};
+use weir_store::{Cells, Store, StoreUser};
 
 use crate::cli::{AuditCommand, CallsArgs, Cli, RollupsCommand};
 use crate::command::sql::{self, quoted, reach};
 use crate::context::{audit_dir, runtime, settings, unix_ms};
 use crate::journal_faults::journal_faults;
 use crate::output::{self, Reported};
-use crate::spreadsheet::Cells;
 
 pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<()> {
     match command {

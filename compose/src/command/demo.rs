@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use weir_eventlog::{Fsync, replace_file};
 use weir_gateway::Directory;
 use weir_gateway::config::{AliasConfig, ModelConfig, ProviderConfig, TargetConfig};
+use weir_governance::control::record::{AdminRole, Change, Kind, Record, TokenRecord};
 use weir_loadtest::demo::{self, DemoHandle, DemoOptions, Member};
 use weir_loadtest::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
 
@@ -50,6 +51,9 @@ const ALIASES: [(&str, [&str; 2]); 5] = [
     ),
 ];
 const EMBEDDINGS: &str = "embeddings";
+
+/// Name of the admin token in the link to the console.
+const CONSOLE_TOKEN: &str = "demo-console";
 
 /// Running mock providers, and the configuration to call them.
 pub(crate) struct Demo {
@@ -206,6 +210,26 @@ pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
     editor.close()?.check()?;
     keep_keys(&path, &made).with_context(|| format!("write {}", path.display()))?;
     Ok(made)
+}
+
+/// A new token that signs in to the console; the one of the last start ends.
+pub(crate) fn console_token(cli: &Cli, config: &Config) -> anyhow::Result<String> {
+    let mut editor = ControlEditor::open(cli, config)?;
+    if editor.snapshot.record(Kind::Token, CONSOLE_TOKEN).is_some() {
+        editor.delete(Kind::Token, CONSOLE_TOKEN)?;
+    }
+    let (token, hash) = editor.control.hash_key.new_token()?;
+    let record = Record::Token(TokenRecord {
+        id: CONSOLE_TOKEN.into(),
+        hash,
+        role: AdminRole::Admin,
+        team: None,
+        created_ms: unix_ms(),
+        expires_ms: None,
+    });
+    editor.change("create", Change::set(record))?;
+    editor.close()?.check()?;
+    Ok(token)
 }
 
 /// The keys of the last start, if all of them are still active.

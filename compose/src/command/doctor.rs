@@ -21,13 +21,12 @@ use weir_governance::control::log::ControlLog;
 use weir_ingestor::audit::Anchor;
 use weir_ingestor::audit::EXPORT_FILE;
 use weir_schemas::clickhouse::MIGRATIONS;
-use weir_store::{Store, StoreError, StoreUser};
+use weir_store::{Store, StoreError, StoreUser, message_of};
 
 use crate::cli::Cli;
 use crate::command::egress::{broker_place, brokers};
 use crate::command::metrics;
 use crate::command::retention::in_words;
-use crate::command::sql::message_of;
 use crate::config::{Config, EventlogKind, Loaded, StoreKind};
 use crate::context::{
     audit_dir, config_path, configuration, runtime, settings, store_dir, unix_ms,
@@ -145,6 +144,12 @@ async fn examine(cli: &Cli) -> Vec<CheckReport> {
         ),
         ("gateway", gateway_port(config.gateway.listen).await),
     ];
+    found.extend(
+        config
+            .console
+            .listen
+            .map(|listen| ("console", console(listen))),
+    );
     let parts = parts(config.gateway.listen).await;
     found.extend(store(&config, &cli.data_dir).await);
     for broker in brokers(&config.eventlog) {
@@ -189,6 +194,17 @@ async fn examine(cli: &Cli) -> Vec<CheckReport> {
         reports.extend(refused.map(|key| report(&check, refused_key(key))));
     }
     reports
+}
+
+/// Whether the pages are in this program.
+fn console(listen: SocketAddr) -> CheckOutcome {
+    match weir_console::is_built() {
+        true => ok(format!("http://{listen}")),
+        false => warn(
+            "this program was built without the console's pages",
+            "`compose/build-console.sh` with Node 18 or newer, then `cargo build --release`",
+        ),
+    }
 }
 
 /// Whether notes can be read where the audit chain's head is written.

@@ -37,6 +37,7 @@ pub(crate) fn run(cli: &Cli, log: &LogQueue) -> anyhow::Result<()> {
         Command::Up { demo, reload } => up::run(cli, log, *demo, reload.allow_empty),
         Command::Gateway(reload) => serve::gateway(cli, log, reload.allow_empty),
         Command::Ingestor => serve::ingestor(cli),
+        Command::Console => serve::console(cli),
         Command::Store(args) => store::run(cli, args),
         Command::Keys(command) => keys::run(cli, command),
         Command::Teams(command) => rules::run(cli, Kind::Team, command),

@@ -1,4 +1,4 @@
-//! One service per process: `weir gateway`, `weir ingestor`, `weir store`.
+//! One service per process: `weir gateway`, `weir ingestor`, `weir console`, `weir store`.
 
 use std::io::Write as _;
 
@@ -11,7 +11,8 @@ use crate::context::{config_path, configuration, settings};
 use crate::log::LogQueue;
 use crate::output::{Reported, stdout};
 use crate::parts::{
-    EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private, store_options,
+    ConsoleService, EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private,
+    store_options,
 };
 
 pub(crate) fn gateway(cli: &Cli, log: &LogQueue, allow_empty: bool) -> anyhow::Result<()> {
@@ -47,6 +48,22 @@ pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<()> {
     if let Some(store) = store {
         store.stop();
     }
+    ended
+}
+
+/// Runs the console alone.
+pub(crate) fn console(cli: &Cli) -> anyhow::Result<()> {
+    keep_memory_private();
+    let signals = Signals::listen()?;
+    let config = settings(cli)?;
+    let parts = Parts::default();
+    let console = ConsoleService::start(&config, &cli.data_dir, config.gateway.listen, &parts)?;
+    let console = console.ok_or_else(|| anyhow!("[console] listen is \"\": set an address"))?;
+    writeln!(stdout(), "console    {}", console.url)?;
+    let ended = signals.wait(&parts, || {
+        tracing::warn!("SIGHUP ignored: a console reads its configuration only at start")
+    });
+    console.stop();
     ended
 }
 

@@ -4,12 +4,11 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
-use weir_store::{RawAnswer, Store, StoreError, StoreUser};
+use weir_store::{Cells, Neutraliser, RawAnswer, Store, StoreError, StoreUser, message_of};
 
 use crate::cli::{Cli, SqlArgs};
 use crate::config::{Config, StoreKind};
 use crate::context::{runtime, settings};
-use crate::spreadsheet::{Cells, Neutraliser};
 
 /// ClickHouse's error codes for an unknown table and an unknown database.
 const UNKNOWN_TABLE: [u32; 2] = [60, 81];
@@ -126,33 +125,12 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("'{escaped}'")
 }
 
-/// ClickHouse's error message without its number and the server's version.
-pub(crate) fn message_of(message: &str) -> &str {
-    let message = message.trim();
-    let message = message.strip_prefix("bad response: ").unwrap_or(message);
-    let message = message.split(" (version ").next().unwrap_or(message);
-    message
-        .split_once("DB::Exception: ")
-        .map_or(message, |(_, text)| text)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{message_of, quoted};
+    use super::quoted;
 
     #[test]
     fn a_quoted_text_stays_a_literal() {
         assert_eq!(quoted(r"o'hara\"), r"'o\'hara\\'");
-    }
-
-    #[test]
-    fn an_error_is_said_without_its_number_and_version() {
-        let message = "bad response: Code: 47. DB::Exception: Unknown identifier `x`. \
-                       (UNKNOWN_IDENTIFIER) (version 26.7.2.1)\n";
-        assert_eq!(
-            message_of(message),
-            "Unknown identifier `x`. (UNKNOWN_IDENTIFIER)"
-        );
-        assert_eq!(message_of("network error"), "network error");
     }
 }

@@ -17,7 +17,9 @@ use crate::command::keys;
 use crate::config::{Config, EventlogKind, StoreKind};
 use crate::context::{config_path, configuration};
 use crate::log::LogQueue;
-use crate::parts::{EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private};
+use crate::parts::{
+    ConsoleService, EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private,
+};
 
 pub(crate) fn run(cli: &Cli, log: &LogQueue, demo: bool, allow_empty: bool) -> anyhow::Result<()> {
     keep_memory_private();
@@ -40,11 +42,17 @@ pub(crate) fn run(cli: &Cli, log: &LogQueue, demo: bool, allow_empty: bool) -> a
     let ingestor = IngestorService::start(&config, &cli.data_dir, store.as_ref(), &parts)?;
 
     let addr = gateway.handle.addr();
+    let console = ConsoleService::start(&config, &cli.data_dir, addr, &parts)?;
+    let mut console_url = console.as_ref().map(|console| console.url.clone());
     let (key, traffic) = match demo {
         Some(demo) => {
             let keys = demo::keys(cli, &config)?;
             gateway.await_key(keys.last().map(|key| key.key.as_str()));
             let key = keys.first().map(|key| key.key.clone());
+            if let Some(url) = &mut console_url {
+                let token = demo::console_token(cli, &config)?;
+                url.push_str(&format!("#/sign-in?token={token}"));
+            }
             (key, Some(demo.start_traffic(addr, &keys)?))
         }
         None => {
@@ -53,12 +61,15 @@ pub(crate) fn run(cli: &Cli, log: &LogQueue, demo: bool, allow_empty: bool) -> a
             (key, None)
         }
     };
-    welcome(cli, &config, addr, key.as_deref())?;
+    welcome(cli, &config, addr, console_url.as_deref(), key.as_deref())?;
 
     let ended = signals.wait(&parts, || gateway.reload());
     tracing::info!("stopping: requests in flight finish first");
     if let Some(traffic) = traffic {
         traffic.stop();
+    }
+    if let Some(console) = console {
+        console.stop();
     }
     gateway.stop();
     ingestor.stop();
@@ -82,7 +93,13 @@ fn first_key(cli: &Cli, config: &Config) -> anyhow::Result<Option<String>> {
 }
 
 /// Prints what runs where, and commands to paste.
-fn welcome(cli: &Cli, config: &Config, addr: SocketAddr, key: Option<&str>) -> anyhow::Result<()> {
+fn welcome(
+    cli: &Cli,
+    config: &Config,
+    addr: SocketAddr,
+    console: Option<&str>,
+    key: Option<&str>,
+) -> anyhow::Result<()> {
     let data_dir = cli.data_dir.display();
     let log = match config.eventlog.kind {
         EventlogKind::Local => "journal".to_owned(),
@@ -102,10 +119,12 @@ fn welcome(cli: &Cli, config: &Config, addr: SocketAddr, key: Option<&str>) -> a
              {weir} up --demo"
         ),
     };
+    let console = console.map_or_else(String::new, |url| format!("console    {url}\n"));
     let mut out = crate::output::stdout();
     writeln!(
         out,
         "gateway    http://{addr}/v1    (also /livez /readyz /metrics)\n\
+         {console}\
          events     {log} in {data_dir}\n\
          store      {url} ({store} over HTTP)\n\n{next}"
     )?;

@@ -8,7 +8,9 @@ use weir_store::RETENTION_DAYS_MAX;
 
 use crate::cli::public_key;
 
-use super::{Config, EventlogConfig, EventlogKind, RoutingConfig, StoreKind, StoreSettings};
+use super::{
+    Config, ConsoleSettings, EventlogConfig, EventlogKind, RoutingConfig, StoreKind, StoreSettings,
+};
 
 /// All problems of parsed settings, apart from providers and targets, which
 /// [`weir_gateway::Directory::build`] checks.
@@ -31,6 +33,7 @@ pub(super) fn check(config: &Config) -> Vec<ConfigProblem> {
     }
     check_eventlog(&config.eventlog, &mut problems);
     check_store(&config.store, &mut problems);
+    check_console(&config.console, &mut problems);
     problems.at_least_1("audit.anchor_every_s", config.audit.anchor_every_s);
     for (index, key) in config.audit.gateway_keys.iter().enumerate() {
         if let Err(fault) = public_key(key) {
@@ -125,6 +128,22 @@ fn check_store(store: &StoreSettings, problems: &mut Problems) {
                 ),
             );
         }
+    }
+}
+
+fn check_console(console: &ConsoleSettings, problems: &mut Problems) {
+    problems.at_least_1("console.session_hours", console.session_hours);
+    let gateway = console.gateway.as_deref();
+    if gateway.is_some_and(|url| !is_http(url) || !url.starts_with("http://")) {
+        problems.add(
+            "console.gateway",
+            "must be the address of a gateway, such as \"http://127.0.0.1:8080\"",
+        );
+    }
+    let is_of_path = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    let path = &console.path;
+    if !path.is_empty() && (!path.starts_with('/') || !path.bytes().all(is_of_path)) {
+        problems.add("console.path", "must begin with a slash, such as \"/weir\"");
     }
 }
 

@@ -44,8 +44,9 @@ pub(crate) const PREFIX: &str = "/admin/v1";
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What can be called. `{id}` stands for one segment.
-pub(super) const CALLS: [(&str, &str, AdminCall); 34] = [
+pub(super) const CALLS: [(&str, &str, AdminCall); 35] = [
     ("GET", "/openapi.json", AdminCall::OpenApi),
+    ("GET", "/self", AdminCall::Myself),
     ("GET", "/keys", AdminCall::List(Kind::Key)),
     ("POST", "/keys", AdminCall::CreateKey),
     ("GET", "/keys/{id}", AdminCall::Read(Kind::Key)),
@@ -84,6 +85,7 @@ pub(super) const CALLS: [(&str, &str, AdminCall); 34] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdminCall {
     OpenApi,
+    Myself,
     List(Kind),
     Read(Kind),
     Set(Kind),
@@ -436,6 +438,11 @@ impl Desk {
     fn run(&self, call: AdminCall, id: &str, body: &[u8]) -> Result<Value, Problem> {
         match call {
             AdminCall::OpenApi => Ok(openapi::document()),
+            AdminCall::Myself => Ok(json!({
+                "name": self.caller.name,
+                "role": self.caller.role.as_str(),
+                "team": self.caller.team,
+            })),
             AdminCall::List(kind) => Ok(self.list(kind)),
             AdminCall::Read(kind) => {
                 let record = self.record(kind, id)?;

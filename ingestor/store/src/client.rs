@@ -324,7 +324,21 @@ impl Store {
     /// Sends a statement of Weir's and returns what comes back, as it comes, in the format given (or in
     /// the one that the statement names).
     pub fn raw_query(&self, sql: &str, format: &str) -> Result<RawAnswer, StoreError> {
-        raw_query(self.in_database(), sql, format)
+        self.raw_query_with(sql, format, &[])
+    }
+
+    /// The same with further settings.
+    pub fn raw_query_with(
+        &self,
+        sql: &str,
+        format: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<RawAnswer, StoreError> {
+        let client = self.in_database();
+        let client = settings.iter().fold(client, |client, (name, value)| {
+            client.with_setting(*name, *value)
+        });
+        raw_query(client, sql, format)
     }
 
     /// The same for somebody else's statement, which runs with the settings of the server's user.
@@ -345,6 +359,17 @@ fn raw_query(client: Client, sql: &str, format: &str) -> Result<RawAnswer, Store
     let cursor = client.query_raw(sql).fetch_bytes(format);
     let cursor = cursor.map_err(|error| StoreError::new("send the statement", &error))?;
     Ok(RawAnswer { cursor })
+}
+
+/// ClickHouse's error message without its number and the server's version.
+#[must_use]
+pub fn message_of(message: &str) -> &str {
+    let message = message.trim();
+    let message = message.strip_prefix("bad response: ").unwrap_or(message);
+    let message = message.split(" (version ").next().unwrap_or(message);
+    message
+        .split_once("DB::Exception: ")
+        .map_or(message, |(_, text)| text)
 }
 
 fn is_on_this_machine(url: &str) -> bool {
@@ -457,6 +482,17 @@ mod tests {
         let error = Store::connect(&StoreConfig::new("localhost:8123")).unwrap_err();
         assert_eq!(error.class, ErrorClass::Permanent);
         assert!(error.to_string().contains("localhost:8123"), "{error}");
+    }
+
+    #[test]
+    fn an_error_is_said_without_its_number_and_version() {
+        let message = "bad response: Code: 47. DB::Exception: Unknown identifier `x`. \
+                       (UNKNOWN_IDENTIFIER) (version 26.7.2.1)\n";
+        assert_eq!(
+            message_of(message),
+            "Unknown identifier `x`. (UNKNOWN_IDENTIFIER)"
+        );
+        assert_eq!(message_of("network error"), "network error");
     }
 
     #[test]

@@ -65,6 +65,7 @@ fn operation(path: &str, call: AdminCall, schemas: &mut SchemaGenerator) -> Valu
 fn summary(call: AdminCall) -> String {
     match call {
         AdminCall::OpenApi => "This document".into(),
+        AdminCall::Myself => "Whose token this is: its name, role and team".into(),
         AdminCall::List(kind) => format!("All {}", names(kind).0),
         AdminCall::Read(kind @ Kind::Budget) => format!(
             "One {}, with what is spent, reserved and left of it by all for whom it is counted apart",

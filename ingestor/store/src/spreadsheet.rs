@@ -6,7 +6,7 @@
 
 /// How the cells of a text are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cells {
+pub enum Cells {
     /// Text is quoted and numbers are not, as ClickHouse writes CSV.
     Csv,
     /// Tabs and line breaks end cells; within them they are escaped.
@@ -15,7 +15,8 @@ pub(crate) enum Cells {
 
 impl Cells {
     /// Those of a ClickHouse format: `CSV`, `CSVWithNames` …
-    pub(crate) fn of(format: &str) -> Option<Self> {
+    #[must_use]
+    pub fn of(format: &str) -> Option<Self> {
         let format = format.to_ascii_lowercase();
         let names = [
             ("csv", Self::Csv),
@@ -32,7 +33,7 @@ const BLANKS_MAX: usize = 64;
 
 /// Puts apostrophes in front of formulas, in pieces of any size.
 #[derive(Debug)]
-pub(crate) struct Neutraliser {
+pub struct Neutraliser {
     cells: Cells,
     state: State,
     /// The beginning of a text that does not tell yet what it is, or a cell of TSV that may be a number.
@@ -53,7 +54,8 @@ enum State {
 }
 
 impl Neutraliser {
-    pub(crate) const fn new(cells: Cells) -> Self {
+    #[must_use]
+    pub const fn new(cells: Cells) -> Self {
         Self {
             cells,
             state: State::CellStart,
@@ -62,7 +64,7 @@ impl Neutraliser {
     }
 
     /// Takes the next piece and returns what is decided.
-    pub(crate) fn push(&mut self, piece: &[u8]) -> Vec<u8> {
+    pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(piece.len() + 16);
         for &byte in piece {
             match self.cells {
@@ -74,7 +76,8 @@ impl Neutraliser {
     }
 
     /// What is still held when the text ends.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u8> {
         let mut out = Vec::new();
         self.release(&mut out);
         out

@@ -1,0 +1,117 @@
+//! The named queries: what the pages ask of the store. Each is a file in `queries/`; a row of the table
+//! here says who may ask it, and which filters it has.
+
+use crate::gateway::TokenRole;
+use crate::selection::Dimensions;
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Team owners too, who see their team's rows.
+    Everyone,
+    /// What cannot be told apart by team.
+    NotTeamOwners,
+    /// Prompts and answers: admins and auditors.
+    Payloads,
+}
+
+impl Readers {
+    pub(crate) const fn has(self, role: TokenRole) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::NotTeamOwners => !matches!(role, TokenRole::TeamOwner),
+            Self::Payloads => matches!(role, TokenRole::Admin | TokenRole::Auditor),
+        }
+    }
+}
+
+/// One of them.
+///
+/// In its SQL `$rows` stands for the rows in the range that the caller may see and the filters let
+/// through, `$scope` for the same without the range, and `{from:DateTime64(6,'UTC')}`, `{to:…}`,
+/// `{bucket_s:UInt32}`, `{rows_max:UInt32}` for those values. Every table that a query for everyone
+/// reads must stand under a `$rows` or `$scope` of its own.
+#[derive(Debug)]
+pub(crate) struct NamedQuery {
+    pub(crate) name: &'static str,
+    pub(crate) sql: &'static str,
+    pub(crate) dimensions: Dimensions,
+    pub(crate) readers: Readers,
+    /// Further parameters, with their types: UUID, UInt64 or String.
+    pub(crate) parameters: &'static [(&'static str, &'static str)],
+}
+
+pub(crate) const QUERIES: &[NamedQuery] = &[
+    NamedQuery {
+        name: "control_changes",
+        sql: include_str!("queries/control_changes.sql"),
+        dimensions: Dimensions::None,
+        readers: Readers::NotTeamOwners,
+        parameters: &[],
+    },
+    NamedQuery {
+        name: "latest_requests",
+        sql: include_str!("queries/latest_requests.sql"),
+        dimensions: Dimensions::Requests,
+        readers: Readers::Everyone,
+        parameters: &[],
+    },
+    NamedQuery {
+        name: "request_attempts",
+        sql: include_str!("queries/request_attempts.sql"),
+        dimensions: Dimensions::Attempts,
+        readers: Readers::Everyone,
+        parameters: &[("request_id", "UUID")],
+    },
+    NamedQuery {
+        name: "request_payload",
+        sql: include_str!("queries/request_payload.sql"),
+        dimensions: Dimensions::Requests,
+        readers: Readers::Payloads,
+        parameters: &[("request_id", "UUID")],
+    },
+    NamedQuery {
+        name: "spend_by_day",
+        sql: include_str!("queries/spend_by_day.sql"),
+        dimensions: Dimensions::Usage,
+        readers: Readers::Everyone,
+        parameters: &[],
+    },
+    NamedQuery {
+        name: "usage_over_time",
+        sql: include_str!("queries/usage_over_time.sql"),
+        dimensions: Dimensions::Requests,
+        readers: Readers::Everyone,
+        parameters: &[],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_query_says_what_it_answers_and_is_bounded() {
+        for query in QUERIES {
+            let (name, sql) = (query.name, query.sql);
+            assert!(sql.starts_with("-- "), "{name} begins with a comment");
+            assert!(sql.contains("LIMIT "), "{name} has a LIMIT");
+            assert!(!sql.contains(';'), "{name} is one statement");
+            let same = QUERIES.iter().filter(|other| other.name == name);
+            assert_eq!(same.count(), 1, "{name} is there once");
+        }
+    }
+
+    #[test]
+    fn what_everyone_may_ask_is_bound_to_what_everyone_may_see() {
+        for query in QUERIES {
+            let is_bound = query.sql.contains("$rows") || query.sql.contains("$scope");
+            let is_open = query.readers == Readers::Everyone;
+            assert!(
+                is_bound || !is_open,
+                "{} has no $rows or $scope",
+                query.name
+            );
+        }
+    }
+}

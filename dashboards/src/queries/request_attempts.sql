@@ -1,0 +1,6 @@
+-- The attempts of one request, in order; shadows come last.
+SELECT *
+FROM weir.attempts
+WHERE $scope AND request_id = {request_id:UUID}
+ORDER BY attempt = 0, attempt, ts
+LIMIT 1000
