@@ -16,6 +16,7 @@ FROM
     UNION ALL SELECT stream, seq, ts FROM weir.corrections
     UNION ALL SELECT stream, seq, ts FROM weir.payloads
     UNION ALL SELECT stream, seq, ts FROM weir.seals
+    UNION ALL SELECT stream, seq, ts FROM weir.refusals
 )
 GROUP BY stream
 HAVING missing > 0 AND min(seq) = 1

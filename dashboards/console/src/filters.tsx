@@ -15,7 +15,7 @@ export function Filters({ names = FILTERS, range = true }: { names?: string[]; r
   const without = ({ name, value }: Chip) => set(name, params.getAll(name).filter((other) => other !== value));
   return (
     <div class="filters" role="search" aria-label="Filters and range">
-      <AddFilter names={names} add={(name, value) => set(name, [...new Set([...params.getAll(name), value])])} />
+      {names.length > 0 && <AddFilter names={names} add={(name, value) => set(name, [...new Set([...params.getAll(name), value])])} />}
       {chips.map((chip) => <ChipButton key={`${chip.name}=${chip.value}`} chip={chip} used={names.includes(chip.name)} remove={() => without(chip)} />)}
       {chips.length > 1 && <button type="button" class="quiet" onClick={() => go(path, changed(params, Object.fromEntries(FILTERS.map((name) => [name, null]))))}>Clear</button>}
       {range && <RangePicker />}

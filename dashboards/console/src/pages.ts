@@ -1,7 +1,13 @@
 // Every page, one row each. A page of its own file in pages/ is added here.
 import type { ComponentType } from "preact";
 import type { Session } from "./api";
+import { Audit } from "./pages/audit";
+import { Budgets } from "./pages/budgets";
+import { Keys } from "./pages/keys";
 import { Overview } from "./pages/overview";
+import { Pipeline } from "./pages/pipeline";
+import { RequestPage, RequestSearch } from "./pages/request";
+import { RoutingPage } from "./pages/routing";
 
 export interface PageRow {
   /** Behind #/; a part that begins with ":" is handed to the view by that name: "requests/:id". */
@@ -17,6 +23,13 @@ export interface PageRow {
 
 export const PAGES: PageRow[] = [
   { path: "", menu: "Overview", key: "o", view: Overview },
+  { path: "requests", menu: "Find a request", key: "r", view: RequestSearch },
+  { path: "requests/:id", view: RequestPage },
+  { path: "keys", menu: "Keys", key: "k", view: Keys },
+  { path: "budgets", menu: "Budgets", key: "b", view: Budgets },
+  { path: "routing", menu: "Routing", key: "u", roles: ["admin", "auditor", "finance"], view: RoutingPage },
+  { path: "audit", menu: "Audit", key: "a", view: Audit },
+  { path: "pipeline", menu: "Pipeline", key: "p", roles: ["admin", "auditor", "finance"], view: Pipeline },
 ];
 
 /** The page at a path, with the parts of the path that it names. */
