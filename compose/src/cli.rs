@@ -14,6 +14,8 @@ use weir_governance::control::record::{
 };
 use weir_store::StoreUser;
 
+use crate::command::audit::calls::CALL_COLUMNS;
+
 /// The default data directory.
 pub(crate) const DATA_DIR: &str = "weir-data";
 
@@ -642,9 +644,15 @@ pub(crate) struct CallsArgs {
     /// How far back, in days: `90d`; default: the retention period.
     #[arg(long)]
     pub(crate) since: Option<String>,
-    /// List at most this many calls, newest first.
+    /// List at most this many calls, newest first; default: all, or a hundred on a terminal.
     #[arg(long, value_name = "CALLS")]
     pub(crate) limit: Option<u64>,
+    /// Print these columns, in this order; default: all, or on a terminal those that fit its width.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = CALL_COLUMNS.map(|column| column.name))]
+    pub(crate) columns: Vec<String>,
+    /// Print all columns on a terminal, too, in full.
+    #[arg(long, conflicts_with = "columns")]
+    pub(crate) wide: bool,
     /// Print JSON, one call per line.
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,

@@ -14,6 +14,7 @@ mod parts;
 mod reload;
 mod routing_tables;
 mod store_passwords;
+mod table;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

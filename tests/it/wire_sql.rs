@@ -89,6 +89,7 @@ fn what_leaves_the_tables_is_safe_to_open_and_to_compare() {
     check_tags(&served);
     check_cells(&served);
     check_terminal(&served);
+    check_width(&served);
     up.stop().unwrap();
 }
 
@@ -142,22 +143,88 @@ fn check_cells(served: &Served) {
     assert!(raw.contains(&format!("\"{}\"", FORMULAS[0])), "{raw}");
 }
 
-/// `script` gives the program a terminal.
 fn check_terminal(served: &Served) {
     let sql = "SELECT alias FROM weir.requests WHERE user = 'terminal'";
     for args in [&["sql", sql][..], &["audit", "calls", "--user", "terminal"]] {
-        let command = served.weir.command(args);
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let quoted =
-            words.map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''")));
-        let line = quoted.collect::<Vec<_>>().join(" ");
-        let shown = Command::new("script")
-            .args(["-qec", &line, "/dev/null"])
-            .current_dir(served.weir.dir())
-            .output()
-            .unwrap();
-        let shown = String::from_utf8(shown.stdout).unwrap();
+        let shown = on_terminal(served, args, 80).join("\n");
         assert!(shown.contains("␛[2J\u{fffd}X"), "{shown:?}");
         assert!(!shown.contains(['\u{1b}', '\u{9b}']), "{shown:?}");
     }
+}
+
+/// What is printed on a terminal of this width. `script` gives the program one.
+fn on_terminal(served: &Served, args: &[&str], width: u16) -> Vec<String> {
+    let command = served.weir.command(args);
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted = words.map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''")));
+    let line = quoted.collect::<Vec<_>>().join(" ");
+    let shown = Command::new("script")
+        .args(["-qec", &format!("stty cols {width}; {line}"), "/dev/null"])
+        .current_dir(served.weir.dir())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    shown
+        .lines()
+        .map(|line| line.trim_end_matches('\r').to_owned())
+        .collect()
+}
+
+/// A table is as wide as the terminal at most, and says what it leaves out; files and pipes get everything.
+fn check_width(served: &Served) {
+    let calls = TAGS.len() + FORMULAS.len() + 1;
+    for (width, has) in [(40, "ts"), (80, "alias"), (120, "cost_usd")] {
+        let mut lines = on_terminal(served, &["audit", "calls"], width);
+        let said = lines.pop().unwrap();
+        assert_eq!(lines.len(), calls + 1, "{lines:?}");
+        assert!(
+            lines[0].split_whitespace().any(|name| name == has),
+            "{width}: {lines:?}"
+        );
+        for line in &lines {
+            assert!(
+                line.chars().count() <= usize::from(width),
+                "{width}: {line}"
+            );
+        }
+        let all = format!("{calls} calls, ");
+        assert!(
+            said.starts_with(&all) && said.contains("--wide shows all"),
+            "{said}"
+        );
+    }
+    let wide = on_terminal(served, &["audit", "calls", "--wide", "--limit", "2"], 40);
+    assert_eq!(wide[0].split_whitespace().count(), 22, "{wide:?}");
+    let said = format!("the newest 2 of {calls} calls, ");
+    assert!(
+        wide[3].starts_with(&said) && wide[3].contains("--limit N shows more"),
+        "{wide:?}"
+    );
+    let some = [
+        "audit",
+        "calls",
+        "--columns",
+        "user,status,alias",
+        "--user",
+        "tags",
+    ];
+    let chosen = on_terminal(served, &some, 20);
+    assert!(chosen[0].starts_with("user  status  alias"), "{chosen:?}");
+    assert_eq!(chosen[1], "tags     200  fast-chat");
+
+    let header = served.lines(&["audit", "calls"]).swap_remove(0);
+    assert_eq!(header.split('\t').count(), 22, "{header}");
+    assert_eq!(
+        served.lines(&some)[..2],
+        ["user\tstatus\talias", "tags\t200\tfast-chat"]
+    );
+    let unknown = served
+        .weir
+        .command(&["audit", "calls", "--columns", "colour"])
+        .output();
+    let said = String::from_utf8(unknown.unwrap().stderr).unwrap();
+    assert!(
+        said.contains("colour") && said.contains("request_id"),
+        "{said}"
+    );
 }

@@ -1,7 +1,9 @@
 //! `weir audit` and `weir rollups`: the list of calls, and the proof that no event is missing or changed.
 
+pub(crate) mod calls;
+
 use std::collections::{BTreeMap, HashMap};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,17 +15,17 @@ use weir_ingestor::audit::{
 };
 use weir_ingestor::rollups;
 use weir_schemas::StreamId;
-use weir_store::{Cells, Store, StoreUser};
+use weir_store::Store;
 
-use crate::cli::{AuditCommand, CallsArgs, Cli, RollupsCommand};
-use crate::command::sql::{self, quoted, reach};
+use crate::cli::{AuditCommand, Cli, RollupsCommand};
+use crate::command::sql::reach;
 use crate::context::{audit_dir, runtime, settings, unix_ms};
 use crate::journal_faults::journal_faults;
 use crate::output::{self, Reported};
 
 pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<()> {
     match command {
-        AuditCommand::Calls(args) => calls(cli, args),
+        AuditCommand::Calls(args) => calls::run(cli, args),
         AuditCommand::Verify {
             since,
             copy,
@@ -84,54 +86,6 @@ pub(crate) fn rollups(cli: &Cli, command: &RollupsCommand) -> anyhow::Result<()>
         }
     }
     Ok(())
-}
-
-/// Lists calls.
-fn calls(cli: &Cli, args: &CallsArgs) -> anyhow::Result<()> {
-    let statement = calls_sql(args, since_us(cli, args.since.as_deref())?);
-    let format = match (args.json, args.csv) {
-        (true, _) => "JSONEachRow",
-        (false, true) => "CSVWithNames",
-        (false, false) if std::io::stdout().is_terminal() => "PrettyCompactMonoBlock",
-        (false, false) => "TSVWithNames",
-    };
-    let config = settings(cli)?;
-    let cells = Cells::of(format);
-    sql::print(cli, &config, StoreUser::Weir, cells, |store| {
-        store.raw_query(&statement, format)
-    })
-}
-
-fn calls_sql(args: &CallsArgs, since_us: i64) -> String {
-    let mut wanted = vec![format!("ts >= fromUnixTimestamp64Micro({since_us}, 'UTC')")];
-    let columns = [
-        ("user", &args.user),
-        ("team", &args.team),
-        ("key_id", &args.key),
-    ];
-    for (column, value) in columns {
-        if let Some(value) = value {
-            wanted.push(format!("{column} = {}", quoted(value)));
-        }
-    }
-    // Payloads are selected by the same columns.
-    let payloads = wanted.join(" AND ");
-    if let Some(model) = &args.model {
-        let model = quoted(model);
-        wanted.push(format!("{model} IN (alias, model, response_model)"));
-    }
-    let limit = args
-        .limit
-        .map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
-    format!(
-        "SELECT ts, request_id, organisation, team, project, user, key_id, environment, feature, \
-         client_ip, alias, provider, model, status, error_kind, attempts, input_tokens, \
-         output_tokens, usage_source, cost_usd, total_us / 1000 AS total_ms, payload \
-         FROM weir.requests LEFT ANY JOIN \
-         (SELECT request_id, capture AS payload FROM weir.payloads WHERE {payloads}) AS kept \
-         USING request_id WHERE {} ORDER BY ts DESC, request_id{limit}",
-        wanted.join(" AND ")
-    )
 }
 
 /// Start of the period, in microseconds since 1970.

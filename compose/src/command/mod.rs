@@ -1,6 +1,6 @@
 //! One file per command.
 
-mod audit;
+pub(crate) mod audit;
 mod backup;
 mod bench;
 mod budgets;

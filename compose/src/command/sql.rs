@@ -46,6 +46,19 @@ pub(crate) fn print(
     })
 }
 
+/// Runs a statement and returns all of its result.
+pub(crate) fn collect(
+    cli: &Cli,
+    config: &Config,
+    user: StoreUser,
+    ask: impl FnOnce(&Store) -> Result<RawAnswer, StoreError>,
+) -> anyhow::Result<Vec<u8>> {
+    let store = config.store.connect(&cli.data_dir, user)?;
+    let collected = runtime()?.block_on(async { ask(&store)?.collect().await });
+    let collected = collected.map_err(|error| explain(&error, config))?;
+    Ok(collected.into())
+}
+
 fn statement(argument: &str) -> anyhow::Result<String> {
     let mut text = argument.to_owned();
     if argument == "-" {
