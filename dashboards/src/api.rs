@@ -34,6 +34,8 @@ pub(crate) fn routes() -> Router<Arc<Console>> {
     Router::new()
         .route("/api/session", session)
         .route("/api/queries/{name}", get(query::named))
+        .route("/api/explore", get(query::explore))
+        .route("/api/values/{dimension}", get(query::values))
         .route("/api/filters", get(query::filters))
         .route("/api/admin/{*path}", any(admin))
         .route("/api/gateway/readyz", get(gateway_page))

@@ -12,6 +12,7 @@ mod api;
 mod ask;
 mod caps;
 mod error;
+mod explore;
 mod gateway;
 mod page;
 mod queries;

@@ -126,6 +126,15 @@ impl TimeRange {
         })
     }
 
+    /// The range of equal length before this one.
+    pub(crate) fn before(self) -> Self {
+        let length = self.to.duration_since(self.from);
+        Self {
+            from: self.from.saturating_sub(length).unwrap_or(self.from),
+            to: self.from,
+        }
+    }
+
     /// Rows in it, by their column `ts`.
     pub(crate) fn condition(self) -> String {
         format!(

@@ -13,9 +13,10 @@ use serde_json::json;
 use crate::Console;
 use crate::caps::{EXPORT_ROWS_MAX, ROWS_MAX, VALUE_BYTES_MAX};
 use crate::error::ConsoleError;
+use crate::explore::{self, Exploration};
 use crate::queries::{NamedQuery, QUERIES};
 use crate::respond;
-use crate::selection::{FILTERS, Filters, TimeRange, plain};
+use crate::selection::{Dimensions, FILTERS, Filters, TimeRange, plain};
 use crate::session::SignedIn;
 use crate::sql;
 
@@ -33,7 +34,7 @@ pub(crate) enum AnswerForm {
 pub(crate) struct QueryCall {
     pub(crate) range: TimeRange,
     pub(crate) filters: Filters,
-    pub(crate) shape: AnswerForm,
+    pub(crate) form: AnswerForm,
     /// What is neither of these, once each.
     rest: BTreeMap<String, String>,
 }
@@ -58,7 +59,7 @@ impl QueryCall {
         let mut one = |name: &str| rest.remove(name);
         let (from, to) = (one("from"), one("to"));
         let range = TimeRange::read(from.as_deref(), to.as_deref(), kept_days)?;
-        let shape = match (one("show").as_deref(), one("format").as_deref()) {
+        let form = match (one("show").as_deref(), one("format").as_deref()) {
             (None, None | Some("json")) => AnswerForm::Json,
             (None, Some("csv")) => AnswerForm::Csv,
             (Some("sql"), _) => AnswerForm::Sql,
@@ -71,7 +72,7 @@ impl QueryCall {
         Ok(Self {
             range,
             filters,
-            shape,
+            form,
             rest,
         })
     }
@@ -79,6 +80,16 @@ impl QueryCall {
     /// Takes a parameter of the call's own.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         self.rest.remove(name)
+    }
+
+    fn flag(&mut self, name: &str) -> Result<bool, ConsoleError> {
+        match self.take(name).as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(ConsoleError::invalid(format!(
+                "{name} must be true or false"
+            ))),
+        }
     }
 
     /// Refuses what nobody took.
@@ -92,7 +103,7 @@ impl QueryCall {
     }
 
     pub(crate) const fn rows_max(&self) -> u32 {
-        match self.shape {
+        match self.form {
             AnswerForm::Csv => EXPORT_ROWS_MAX,
             AnswerForm::Json | AnswerForm::Sql => ROWS_MAX,
         }
@@ -109,9 +120,45 @@ pub(crate) async fn named(
     let named = QUERIES.iter().find(|known| known.name == name);
     let named =
         named.ok_or_else(|| ConsoleError::not_found(format!("there is no query {name}")))?;
-    let shape = asked.shape;
+    let form = asked.form;
     let statement = statement(named, asked, &signed_in)?;
-    answer(&console, shape, named.name, statement).await
+    answer(&console, form, named.name, statement).await
+}
+
+/// `api/explore`: measures by dimensions.
+pub(crate) async fn explore(
+    State(console): State<Arc<Console>>,
+    signed_in: SignedIn,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ConsoleError> {
+    let mut call = QueryCall::read(query.as_deref(), console.kept_days)?;
+    let by = call.take("by").unwrap_or_default();
+    let measures = call.take("measure");
+    let measures = measures.unwrap_or_else(|| "requests,cost_usd".to_owned());
+    let (series, compare) = (call.flag("series")?, call.flag("compare")?);
+    call.refuse_rest()?;
+    let rows_max = call.rows_max();
+    let caller = &signed_in.holder;
+    let exploration = Exploration::new(&by, &measures, call.range, &call.filters, caller)?;
+    let statement = exploration.with(series, compare, rows_max).sql()?;
+    answer(&console, call.form, "explorer", statement).await
+}
+
+/// `api/values/DIMENSION`: what a filter can be set to.
+pub(crate) async fn values(
+    State(console): State<Arc<Console>>,
+    signed_in: SignedIn,
+    Path(dimension): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ConsoleError> {
+    let mut call = QueryCall::read(query.as_deref(), console.kept_days)?;
+    let prefix = call.take("prefix").unwrap_or_default();
+    call.refuse_rest()?;
+    let scope = call
+        .filters
+        .scope(&signed_in.holder, Dimensions::Requests)?;
+    let statement = explore::values(&dimension, &prefix, call.range, &scope)?;
+    answer(&console, call.form, "values", statement).await
 }
 
 /// A query with all values in it.
@@ -164,11 +211,11 @@ fn put_in(sql: &str, rows: &str, scope: &str) -> String {
 /// Runs a statement, or shows it.
 pub(crate) async fn answer(
     console: &Console,
-    shape: AnswerForm,
+    form: AnswerForm,
     name: &str,
     statement: String,
 ) -> Result<Response, ConsoleError> {
-    match shape {
+    match form {
         AnswerForm::Sql => Ok(respond::text(statement)),
         AnswerForm::Json => {
             let document = console.asker.json(&statement).await?;
@@ -208,6 +255,8 @@ fn is_cut(document: &[u8]) -> bool {
 pub(crate) async fn filters(State(console): State<Arc<Console>>, _signed_in: SignedIn) -> Response {
     let names: Vec<&str> = FILTERS.iter().map(|(name, _)| *name).collect();
     let known = json!({
+        "dimensions": explore::dimension_names(),
+        "measures": explore::measure_names(),
         "filters": names,
         "retention_days": console.kept_days,
     });
