@@ -17,7 +17,7 @@ export interface Result {
 
 export interface Session {
   name: string;
-  role: "admin" | "auditor" | "finance" | "team-owner";
+  role: "admin" | "auditor" | "finance" | "team_owner";
   team?: string | null;
   expires: string;
   csrf: string;

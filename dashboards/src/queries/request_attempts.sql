@@ -1,4 +1,4 @@
--- The attempts of one request, in order; shadows come last.
+-- The attempts of one request, in order. Shadows come last.
 SELECT *
 FROM weir.attempts
 WHERE $scope AND request_id = {request_id:UUID}

@@ -1,5 +1,6 @@
 // Ready-made questions of an audit as forms that show their SQL and give CSV, and how far the proof reaches.
-import type { Result, Row, Value } from "../api";
+import { type Result, type Row, session, type Value } from "../api";
+import { useCell } from "../cell";
 import { Filters } from "../filters";
 import { FILTERS } from "../filter_names";
 import { type Loaded, useQuery } from "../load";
@@ -15,6 +16,8 @@ interface Question {
   title: string;
   says: string;
   filters: string[];
+  /** It cannot be told apart by team: team owners are not shown it. */
+  closed?: boolean;
   /** A parameter beside range and filters. */
   asks?: { name: string; label: string };
   empty: string;
@@ -25,26 +28,28 @@ const NO_FILTERS: string[] = [];
 const QUESTIONS: Question[] = [
   { name: "calls", title: "Calls", says: "Which calls were made, newest first?", filters: FILTERS, empty: "No call in this range." },
   { name: "who_called_what", title: "Who called what", says: "Which users called which models, how often, and at what cost?", filters: FILTERS, empty: "Nobody called in this range." },
-  { name: "who_changed_what", title: "Who changed what", says: "Which keys, teams, budgets, limits, rules and tokens were changed, and by whom?", filters: NO_FILTERS, empty: "Nothing was changed in this range." },
+  { name: "who_changed_what", title: "Who changed what", says: "Which keys, teams, budgets, limits, rules and tokens were changed, and by whom?", filters: NO_FILTERS, closed: true, empty: "Nothing was changed in this range." },
   { name: "new_addresses", title: "Keys from new addresses", says: "Which keys were used from an address that they were not used from before?", filters: FILTERS, empty: "No key was used from a new address." },
-  { name: "without_key", title: "Calls without a valid key", says: "Who tried to call without a valid key, how often, and what was wrong with it?", filters: NO_FILTERS, empty: "Every call had a valid key." },
+  { name: "without_key", title: "Calls without a valid key", says: "Who tried to call without a valid key, how often, and what was wrong with it?", filters: NO_FILTERS, closed: true, empty: "Every call had a valid key." },
   { name: "most_expensive", title: "Most expensive calls", says: "Which single calls cost the most?", filters: FILTERS, empty: "No call cost anything." },
   { name: "unpriced", title: "Unpriced calls", says: "What was used without a known price, and why? Its cost is in no sum.", filters: FILTERS, empty: "Every call has a price." },
   { name: "waste", title: "Wasted spend", says: "What did attempts cost whose answer was not delivered?", filters: FILTERS, empty: "Nothing was wasted." },
   { name: "fallback", title: "Answered by fallback", says: "Which calls were answered by another deployment, and what failed before?", filters: FILTERS, empty: "No call needed a fallback." },
-  { name: "incomplete_streams", title: "Incomplete streams", says: "Which streams of events that began in this range lack some?", filters: NO_FILTERS, empty: "No stream that began in this range lacks an event." },
+  { name: "incomplete_streams", title: "Incomplete streams", says: "Which streams of events that began in this range lack some?", filters: NO_FILTERS, closed: true, empty: "No stream that began in this range lacks an event." },
   { name: "trace", title: "Calls of one trace", says: "Which calls belong to one trace?", filters: FILTERS, asks: { name: "trace_id", label: "Trace id" }, empty: "No call of that trace in this range." },
 ];
 
 export function Audit() {
   const { params } = useRoute();
-  const question = QUESTIONS.find(({ name }) => name === params.get("question")) ?? QUESTIONS[0]!;
+  const isOwner = useCell(session)?.role === "team_owner";
+  const questions = QUESTIONS.filter(({ closed }) => !(closed && isOwner));
+  const question = questions.find(({ name }) => name === params.get("question")) ?? questions[0]!;
   return (
     <Page title="Audit">
-      <ProofStatus />
+      {!isOwner && <ProofStatus />}
       <div class="audit">
         <nav aria-label="Questions" class="questions">
-          {QUESTIONS.map(({ name, title }) => (
+          {questions.map(({ name, title }) => (
             <a key={name} href={href("audit", changed(carried(params), { question: name }))} aria-current={name === question.name ? "page" : undefined}>{title}</a>
           ))}
         </nav>

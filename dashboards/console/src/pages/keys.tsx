@@ -35,7 +35,7 @@ const REFRESH_MS = 15_000;
 export function Keys() {
   const keys = useAdmin<{ data: Key[] }>("keys", REFRESH_MS);
   const role = useCell(session)?.role;
-  const may = role === "admin" || role === "team-owner";
+  const may = role === "admin" || role === "team_owner";
   const [doing, setDoing] = useState<Doing>();
   const [wanted, setWanted] = useState("");
   const close = () => setDoing(undefined);
@@ -128,7 +128,7 @@ interface DoingProps {
 
 function Create({ close, show, changed }: DoingProps) {
   const own = useCell(session);
-  const isOwner = own?.role === "team-owner";
+  const isOwner = own?.role === "team_owner";
   const create = async (fields: FormData) => {
     const expires = said(fields, "expires");
     const body = {

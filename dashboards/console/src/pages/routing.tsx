@@ -8,7 +8,7 @@ import { Empty, Page, Panel, Show } from "../page";
 import { ChangeDialog, series, useAdmin } from "../parts";
 import { carried, useRoute } from "../router";
 import { Table } from "../table";
-import { Absent, Bar, count, Name, percent, time, Time } from "../values";
+import { Absent, Bar, count, Name, percent, Time } from "../values";
 import type { TableTarget } from "./request_decision";
 
 interface Target extends TableTarget {
@@ -84,7 +84,7 @@ function InForce({ routing, pinned }: { routing: Routing; pinned: ((version: num
       <Panel title={table ? `Table ${table.version}` : "No routing table yet"} note={<span class={routing.mode === "measuring" ? "" : "warn"}>{routing.mode_in_words}</span>}>
         {table ? (
           <p>
-            {table.origin_in_words}; made <Time at={new Date(table.made_ms)} />, measured from <Time at={new Date(table.measured_from_ms)} /> to <Time at={new Date(table.measured_to_ms)} />.
+            {table.origin_in_words}, at <Time at={new Date(table.made_ms)} />; measured from <Time at={new Date(table.measured_from_ms)} /> to <Time at={new Date(table.measured_to_ms)} />.
             {table.ages ? ` It is forgotten after ${table.forgotten_s} s unless it is renewed.` : " It does not age."}
             {routing.adopted_version !== table.version && <span class="warn"> This gateway has table {routing.adopted_version}.</span>}
           </p>
@@ -162,25 +162,22 @@ function Deployments() {
   const range = new URLSearchParams([...carried(params)].filter(([name]) => ["range", "from", "to"].includes(name)));
   const changes = useQuery("routing_states", range);
   return (
-    <div class="grid">
-      <section class="half">
-        <Panel title="Deployments" note="as this gateway sees them now"><Show of={metrics}>{(text) => <States text={text} />}</Show></Panel>
-      </section>
-      <section class="half">
-        <Panel title="Changes of state">
-          <Show of={changes}>
-            {({ rows }) => (
-              <Table label="Changes of state, rows" rows={rows} shown={12} empty="No deployment left service in this range." columns={[
-                { name: "ts", label: "When", show: (row) => <Time at={String(row.ts)} /> },
-                { name: "deployment", label: "Deployment", show: (row) => <Name text={row.deployment} /> },
-                { name: "state", label: "State", show: (row) => <span class={row.state === "ejected" ? "bad" : "good"}>{String(row.state)}{row.cause ? `: ${row.cause}` : ""}</span> },
-                { name: "until", label: "Probed from", show: (row) => (row.until ? time(new Date(`${String(row.until).replace(" ", "T").slice(0, 19)}Z`)).slice(11) : <Absent />) },
-              ]} />
-            )}
-          </Show>
-        </Panel>
-      </section>
-    </div>
+    <>
+      <Panel title="Deployments" note="as this gateway sees them now"><Show of={metrics}>{(text) => <States text={text} />}</Show></Panel>
+      <Panel title="Changes of state">
+        <Show of={changes}>
+          {({ rows }) => (
+            <Table label="Changes of state, rows" rows={rows} shown={12} empty="No deployment left service in this range." columns={[
+              { name: "ts", label: "When", show: (row) => <Time at={String(row.ts)} /> },
+              { name: "deployment", label: "Deployment", show: (row) => <Name text={row.deployment} /> },
+              { name: "state", label: "State", show: (row) => <span class={row.state === "ejected" ? "bad" : "good"}>{String(row.state)}{row.cause ? `: ${row.cause}` : ""}</span> },
+              { name: "key", label: "Provider key", show: (row) => (row.provider_key ? <Name text={row.provider_key} /> : <Absent />) },
+              { name: "until", label: "Probed from", show: (row) => <Time at={row.until as string | null} /> },
+            ]} />
+          )}
+        </Show>
+      </Panel>
+    </>
   );
 }
 
