@@ -26,6 +26,7 @@ mod egress;
 mod failed_streams;
 mod full_disk;
 mod governance;
+mod grafana;
 mod hard_budgets;
 mod ingest;
 mod journal;

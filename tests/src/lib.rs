@@ -5,6 +5,7 @@ pub mod clients;
 pub mod gateway;
 pub mod http;
 pub mod kafka;
+pub mod many_calls;
 pub mod port;
 pub mod receiver;
 pub mod scripted;
