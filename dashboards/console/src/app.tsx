@@ -18,7 +18,8 @@ export function App() {
   const [problem, setProblem] = useState<Problem>();
   const find = () => findSession().then(() => setProblem(undefined), setProblem);
   useEffect(() => {
-    void find();
+    // Signing in finds it itself; an answer from before would undo that.
+    if (path !== "sign-in") void find();
     const timer = setInterval(() => session.get() && void find(), SESSION_MS);
     return () => clearInterval(timer);
   }, []);

@@ -47,10 +47,11 @@ export function Chart(props: ChartProps) {
   const plot = useRef<uPlot>(null);
   const shape = JSON.stringify([series.map((one) => one.label), unit, props.stacked, palette]);
   useEffect(() => {
-    const drawn = new uPlot(options(props, box.current!, setAt), dataOf(props), box.current!);
+    const element = box.current!;
+    const drawn = new uPlot(options(props, element, setAt), dataOf(props), element);
     plot.current = drawn;
-    const resized = new ResizeObserver(() => drawn.setSize({ width: box.current!.clientWidth, height: drawn.height }));
-    resized.observe(box.current!);
+    const resized = new ResizeObserver(() => drawn.setSize({ width: element.clientWidth, height: drawn.height }));
+    resized.observe(element);
     return () => {
       resized.disconnect();
       drawn.destroy();
@@ -124,12 +125,12 @@ function options(props: ChartProps, box: HTMLElement, setAt: (at: number | null)
     width: box.clientWidth || 300,
     height: props.height ?? 180,
     legend: { show: false },
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     tzDate: (at) => new Date(at * 1000),
     cursor: { y: false, points: { size: 6 }, drag: { setScale: false, x: Boolean(props.zoom) } },
     scales: { y: { range: (_plot, min, max) => [Math.min(0, min ?? 0), max > 0 ? max * 1.05 : 1] } },
     axes: [
-      { ...axis, values: (_plot, splits) => splits.map(tick), space: 64 },
+      { ...axis, values: (_plot, splits) => splits.map(tick), space: 64, size: 30 },
       { ...axis, size: 64, values: (_plot, splits) => splits.map((value) => shown(props.unit, value)) },
     ],
     series: [{}, ...props.series.map((one, i) => stroke(one, i, colour(`--series-${i}`), props))],

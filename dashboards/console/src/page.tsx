@@ -44,15 +44,17 @@ function Freshness({ live }: { live: Loaded<unknown>[] }) {
   );
 }
 
-export function Panel({ title, note, actions, wide, children }: {
+export function Panel({ title, note, actions, half, wide, children }: {
   title: string;
   note?: ComponentChildren;
   actions?: ComponentChildren;
+  /** In a grid: half its width, or all of it; a third without them. */
+  half?: boolean;
   wide?: boolean;
   children: ComponentChildren;
 }) {
   return (
-    <section class={`panel ${wide ? "wide" : ""}`} aria-label={title}>
+    <section class={`panel ${wide ? "wide" : half ? "half" : ""}`} aria-label={title}>
       <header class="panel-head">
         <h2>{title}</h2>
         {note && <span class="note">{note}</span>}

@@ -3,11 +3,13 @@ import type { ComponentType } from "preact";
 import type { Session } from "./api";
 import { Audit } from "./pages/audit";
 import { Budgets } from "./pages/budgets";
+import { Explorer } from "./pages/explorer";
 import { Keys } from "./pages/keys";
 import { Overview } from "./pages/overview";
 import { Pipeline } from "./pages/pipeline";
 import { RequestPage, RequestSearch } from "./pages/request";
 import { RoutingPage } from "./pages/routing";
+import { LiveTail } from "./pages/tail";
 
 export interface PageRow {
   /** Behind #/; a part that begins with ":" is handed to the view by that name: "requests/:id". */
@@ -23,6 +25,8 @@ export interface PageRow {
 
 export const PAGES: PageRow[] = [
   { path: "", menu: "Overview", key: "o", view: Overview },
+  { path: "explorer", menu: "Explorer", key: "e", view: Explorer },
+  { path: "tail", menu: "Live tail", key: "t", view: LiveTail },
   { path: "requests", menu: "Find a request", key: "r", view: RequestSearch },
   { path: "requests/:id", view: RequestPage },
   { path: "keys", menu: "Keys", key: "k", view: Keys },

@@ -10,6 +10,8 @@ export interface Column<T> {
   label: string;
   numeric?: boolean;
   show: (row: T) => ComponentChildren;
+  /** Below it in the cell, outside the link. */
+  below?: (row: T) => ComponentChildren;
   /** What the column is sorted by; without it, it is not sorted. */
   by?: (row: T) => string | number | null;
 }
@@ -21,11 +23,13 @@ interface TableProps<T> {
   /** Where a row leads. */
   href?: (row: T) => string;
   empty?: ComponentChildren;
+  /** What a row is the same by when rows come and go. */
+  id?: (row: T) => string;
   /** Rows shown at first; a button shows more. */
   shown?: number;
 }
 
-export function Table<T>({ label, columns, rows, href, empty = "Nothing in this range.", shown = 100 }: TableProps<T>) {
+export function Table<T>({ label, columns, rows, href, id, empty = "Nothing in this range.", shown = 100 }: TableProps<T>) {
   const [order, setOrder] = useState<{ name: string; down: boolean }>();
   const [max, setMax] = useState(shown);
   if (!rows.length) return <Empty>{empty}</Empty>;
@@ -36,7 +40,7 @@ export function Table<T>({ label, columns, rows, href, empty = "Nothing in this 
         <thead>
           <tr>{columns.map((column) => <Heading key={column.name} column={column} order={order} setOrder={setOrder} />)}</tr>
         </thead>
-        <tbody>{sorted.slice(0, max).map((row, i) => <Line key={i} row={row} columns={columns} href={href?.(row)} />)}</tbody>
+        <tbody>{sorted.slice(0, max).map((row, i) => <Line key={id?.(row) ?? i} row={row} columns={columns} href={href?.(row)} />)}</tbody>
       </table>
       {sorted.length > max && (
         <button type="button" class="more" onClick={() => setMax(max + 500)}>
@@ -60,6 +64,7 @@ function Line<T>({ row, columns, href }: { row: T; columns: Column<T>[]; href: s
       {columns.map((column, i) => (
         <td key={column.name} class={column.numeric ? "numeric" : ""}>
           {href && i === 0 ? <a href={href}>{column.show(row)}</a> : column.show(row)}
+          {column.below?.(row)}
         </td>
       ))}
     </tr>
@@ -97,7 +102,7 @@ function sortedBy<T>(rows: T[], column: Column<T> | undefined, down: boolean): T
   return [...rows].sort(before);
 }
 
-const words = (name: string): string => {
+export const words = (name: string): string => {
   const said = name.replaceAll("_", " ").replace(/ usd\b/, "").replace(/ (ms|us)\b/, "").replace(/\bttft\b/, "first token")
     .replace(/ before$/, ", before");
   return said.charAt(0).toUpperCase() + said.slice(1);

@@ -26,11 +26,13 @@ export const percent = (share: number): string => {
   const value = share * 100;
   if (value === 0) return "0%";
   if (value < 0.01) return "<0.01%";
+  if (value > 99 && value < 100) return ">99%";
   return `${value.toFixed(value < 1 ? 2 : value < 10 ? 1 : 0)}%`;
 };
 
 /** A duration in the unit that reads best. */
 export const duration = (ms: number): string => {
+  if (ms === 0) return "0 ms";
   if (ms < 1) return `${Math.round(ms * 1000)} µs`;
   if (ms < 10) return `${ms.toFixed(1)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
