@@ -87,7 +87,7 @@ function Menu({ session, path, params, help }: { session: Session; path: string;
       <div class="menu-foot">
         <span class="who" title={`Signed in as ${session.name}`}>
           <bdi>{session.name}</bdi>
-          <span class="note">{session.role}{session.team ? <> of <bdi>{session.team}</bdi></> : ""}</span>
+          <span class="note">{session.role.replace("_", " ")}{session.team ? <> of <bdi>{session.team}</bdi></> : ""}</span>
         </span>
         <ThemeSwitch />
         <button type="button" class="quiet" onClick={help}>Keys <kbd>?</kbd></button>

@@ -19,7 +19,7 @@ export function Overview() {
   const { params } = useRoute();
   const asked = usable(params);
   const live = endsNow(asked) ? LIVE_MS : undefined;
-  const days = useQuery("spend_by_day", changed(asked, { ...monthBounds(new Date()), range: null }), LIVE_MS);
+  const days = useQuery("spend_and_waste_by_day", changed(asked, { ...monthBounds(new Date()), range: null }), LIVE_MS);
   const total = useQuery("traffic_in_total", asked, live);
   const hours = useQuery("traffic_by_hour", asked, live);
   const tops = useQuery("top_spenders", asked, live && SLOW_MS);
