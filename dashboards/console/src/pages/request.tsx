@@ -1,5 +1,6 @@
 // One request's whole life: what happened to it and when, why, what it cost, and what proves it.
 import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import { type Result, type Row, session, type Value } from "../api";
 import { useCell } from "../cell";
 import { type Loaded, useQuery } from "../load";
@@ -53,24 +54,30 @@ export function RequestPage({ id = "" }: Record<string, string>) {
 export const asked = (id: string): URLSearchParams => new URLSearchParams({ request_id: id });
 
 function Life({ id }: { id: string }) {
+  const [late, setLate] = useState<Row>();
   const request = useQuery("request", asked(id));
-  const attempts = useQuery("request_attempts", asked(id));
+  if (late) return <WithAttempts request={late} />;
   return (
     <Show of={request}>
-      {({ rows: [found] }) => (
-        <Show of={attempts}>
-          {({ rows }) => (found ? <Found request={found} attempts={rows} /> : <Arriving id={id} attempts={rows} />)}
-        </Show>
-      )}
+      {({ rows: [found] }) => (found ? <WithAttempts request={found} /> : <Arriving id={id} arrived={setLate} />)}
     </Show>
   );
 }
 
-/** Attempts are stored before their request; of a request that is not there, there may be nothing at all. */
-function Arriving({ id, attempts }: { id: string; attempts: Row[] }) {
+/** Attempts are stored before their request: once that is there, so are they all. */
+function WithAttempts({ request }: { request: Row }) {
+  const attempts = useQuery("request_attempts", asked(String(request.request_id)));
+  return <Show of={attempts}>{({ rows }) => <Found request={request} attempts={rows} />}</Show>;
+}
+
+function Arriving({ id, arrived }: { id: string; arrived: (request: Row) => void }) {
   const request = useQuery("request", asked(id), ARRIVING_MS);
+  const tried = useQuery("request_attempts", asked(id), ARRIVING_MS);
   const found = request.value?.rows[0];
-  if (found) return <Found request={found} attempts={attempts} />;
+  useEffect(() => {
+    if (found) arrived(found);
+  }, [found]);
+  const attempts = tried.value?.rows ?? [];
   return (
     <>
       <p class="said" role="status">
