@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Prices(PricesCommand),
     /// Query the store in SQL.
     Sql(SqlArgs),
+    /// Watch requests as they are stored, until Ctrl-C.
+    Tail(Box<TailArgs>),
     /// List calls, and prove that no stored event is missing, duplicated or changed.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -624,6 +626,50 @@ pub(crate) struct SqlArgs {
     /// Allow the statement to change rows and tables. `weir audit verify` finds what was changed.
     #[arg(long)]
     pub(crate) write: bool,
+}
+
+/// The requests to watch. Each filter may be given several times: any of its values will do.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    #[arg(long)]
+    pub(crate) organisation: Vec<String>,
+    #[arg(long)]
+    pub(crate) team: Vec<String>,
+    #[arg(long)]
+    pub(crate) project: Vec<String>,
+    #[arg(long)]
+    pub(crate) user: Vec<String>,
+    /// Id of a virtual key.
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: Vec<String>,
+    #[arg(long = "env", value_name = "ENVIRONMENT")]
+    pub(crate) environment: Vec<String>,
+    #[arg(long)]
+    pub(crate) tier: Vec<String>,
+    #[arg(long)]
+    pub(crate) feature: Vec<String>,
+    #[arg(long)]
+    pub(crate) customer: Vec<String>,
+    #[arg(long)]
+    pub(crate) alias: Vec<String>,
+    #[arg(long)]
+    pub(crate) model: Vec<String>,
+    #[arg(long)]
+    pub(crate) provider: Vec<String>,
+    /// Such as `provider/model`.
+    #[arg(long)]
+    pub(crate) deployment: Vec<String>,
+    /// `ok`, `error` or an HTTP status.
+    #[arg(long)]
+    pub(crate) status: Vec<String>,
+    #[arg(long)]
+    pub(crate) error_kind: Vec<String>,
+    /// Requests of before to begin with, at most 100.
+    #[arg(long, value_name = "REQUESTS", default_value_t = 10)]
+    pub(crate) newest: usize,
+    /// Print JSON, one request per line.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The calls to list.

@@ -74,3 +74,23 @@ pub(crate) const GATEWAY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes of what it answers.
 pub(crate) const GATEWAY_ANSWER_BYTES_MAX: usize = 8 << 20;
+
+// Live requests
+
+/// Rows that a look brings of quick calls, and of slow ones.
+pub(crate) const TAIL_ROWS_MAX: usize = 100;
+
+/// From one look to the next.
+pub(crate) const TAIL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time of a look.
+pub(crate) const TAIL_LOOK_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A call that is stored later than this after its end, while others arrive, is not shown.
+pub(crate) const TAIL_LAG_MAX: Duration = Duration::from_secs(60);
+
+/// Calls that began before are not shown.
+pub(crate) const TAIL_WINDOW_MAX: Duration = Duration::from_secs(900);
+
+/// Streams whose rows are known in a look: a statement holds at most 256 KiB.
+pub(crate) const TAIL_STREAMS_MAX: usize = 2_000;

@@ -21,6 +21,7 @@ mod selection;
 mod serve;
 mod session;
 mod sql;
+mod tail;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,9 @@ use std::time::Duration;
 use weir_store::Store;
 
 pub use page::is_built;
+pub use selection::request_condition;
 pub use serve::{ConsoleListener, ConsoleOptions, ConsoleStartError};
+pub use tail::{LiveTail, StoreReach, TailNews, TailState};
 
 use crate::ask::Asker;
 use crate::gateway::GatewayClient;

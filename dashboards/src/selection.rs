@@ -208,6 +208,25 @@ impl Filters {
     }
 }
 
+/// What rows of `weir.requests` must be like that these filters let through. For whoever may see all rows.
+pub fn request_condition<'a>(
+    filters: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<String, String> {
+    let mut taken = Filters::default();
+    for (name, value) in filters {
+        if !taken.take(name, value).map_err(|error| error.message)? {
+            return Err(format!("there is no filter {name}"));
+        }
+    }
+    let operator = TokenHolder {
+        name: "operator".to_owned(),
+        role: TokenRole::Admin,
+        team: None,
+    };
+    let condition = taken.scope(&operator, Dimensions::Requests);
+    condition.map_err(|error| error.message)
+}
+
 /// Team owners see their team's rows. One without a team sees none.
 fn own_rows(caller: &TokenHolder) -> Option<String> {
     match (caller.role, caller.team.as_deref()) {

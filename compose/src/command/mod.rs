@@ -21,6 +21,7 @@ mod rules;
 mod serve;
 mod sql;
 mod store;
+mod tail;
 mod up;
 
 use std::io::Write as _;
@@ -51,6 +52,7 @@ pub(crate) fn run(cli: &Cli, log: &LogQueue) -> anyhow::Result<()> {
         Command::Prices(command) => prices::run(cli, command),
         Command::Sql(args) => sql::run(cli, args),
         Command::Routes(command) => routes::run(cli, command),
+        Command::Tail(args) => tail::run(cli, args),
         Command::Audit(command) => audit::run(cli, command),
         Command::Rollups(command) => audit::rollups(cli, command),
         Command::Retention(args) => retention::run(cli, args),
