@@ -35,6 +35,9 @@ fi
 step "Fetching the ClickHouse engine (180 MB, once)"
 compose/fetch-engine.sh
 
+step "Fetching promtool, which checks the alert rules"
+dashboards/prometheus/fetch-promtool.sh
+
 step "Building the console's page"
 compose/build-console.sh
 
