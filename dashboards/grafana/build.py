@@ -236,9 +236,9 @@ def dimension(name):
     }
 
 
-def source_variable(name, label, plugin):
+def source_variable(name, label, plugin, uid):
     return {
-        "current": {}, "hide": 0, "includeAll": False, "label": label, "multi": False, "name": name, "options": [],
+        "current": {"text": label, "value": uid}, "hide": 0, "includeAll": False, "label": label, "multi": False, "name": name, "options": [],
         "query": plugin, "refresh": 1, "regex": "", "type": "datasource",
     }
 
@@ -255,9 +255,9 @@ def ad_hoc():
 
 
 def variables(options, parts):
-    made = [source_variable("datasource", "Weir", DATASOURCE["type"])]
+    made = [source_variable("datasource", "Weir", DATASOURCE["type"], "weir")]
     if any("promql" in part["options"] for part in parts):
-        made.append(source_variable("prometheus", "Prometheus", "prometheus"))
+        made.append(source_variable("prometheus", "Prometheus", "prometheus", "default"))
     if options.get("filters") != "none":
         made += [dimension(name) for name in DIMENSIONS] + ad_hoc()
     if "text" in options:

@@ -30,7 +30,7 @@ LIMIT 100
 -- panel Keys in use
 -- kind=table
 -- Each key's calls, and from how many addresses and programs.
-SELECT key_id, any(team) AS of_team, uniqExact(user) AS users, count() AS requests, uniqExact(client_ip) AS addresses, uniqExact(user_agent) AS programs, max(ts) AS last
+SELECT key_id, any(team) AS of_team, uniq(user) AS users, count() AS requests, uniq(client_ip) AS addresses, uniq(user_agent) AS programs, max(ts) AS last
 FROM weir.requests
 WHERE {rows}
 GROUP BY key_id
