@@ -240,8 +240,9 @@ struct Layout {
 
 /// What each needs, in the order of the header.
 const WIDTHS: [usize; 9] = [8, 18, 12, 16, 7, 7, 12, 10, 5];
-/// What is left out of a narrow terminal, in this order: tries, tokens, first token, route, cost, total.
-const LEFT_OUT: [usize; 6] = [8, 6, 4, 3, 7, 5];
+/// What a narrow terminal lacks, in this order: tries, tokens, the kind of an error, first token, route, cost,
+/// total.
+const NARROWER: [(usize, usize); 7] = [(8, 0), (6, 0), (STATUS, 6), (4, 0), (3, 0), (7, 0), (5, 0)];
 /// Who, and the route: they share what is left.
 const WHO: usize = 2;
 const ROUTE: usize = 3;
@@ -259,12 +260,9 @@ impl Layout {
                 .sum::<usize>()
                 - 2
         };
-        if needed(&widths) > width {
-            widths[STATUS] = 6;
-        }
-        for at in LEFT_OUT {
+        for (at, less) in NARROWER {
             if needed(&widths) > width {
-                widths[at] = 0;
+                widths[at] = less;
             }
         }
         let spare = width.saturating_sub(needed(&widths));
@@ -286,6 +284,10 @@ impl Layout {
             if width == 0 {
                 continue;
             }
+            let cell = match (at, cell.split_once(' ')) {
+                (STATUS, Some((status, _))) if width < WIDTHS[STATUS] => status,
+                _ => cell,
+            };
             let padded = padded(cell, width, at >= NUMBERS_FROM);
             shown.push(match colour {
                 Some(colour) if at == STATUS && self.is_coloured => {
