@@ -24,6 +24,7 @@ compose/install-missing.sh \
   "curl:curl:runs the line that weir up prints" \
   "java:default-jre-headless:runs Apache Kafka" \
   "mvn:maven:fetches Apache Kafka" \
+  "chromium:chromium:shows the console to the browser tests" \
   "go:golang-go:checks anchors of the audit chain with Go's own tools" \
   "python3:python3:runs the official SDKs" \
   "module=ensurepip:python3-venv:keeps the SDKs apart from the machine's Python"

@@ -615,6 +615,8 @@ fn store_user(name: &str) -> Result<StoreUser, String> {
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
     /// The statement, or `-` to read it from stdin.
+    // One may begin with a comment, as those that the console shows do.
+    #[arg(allow_hyphen_values = true)]
     pub(crate) statement: String,
     /// A ClickHouse output format; default: a table on a terminal, TSV otherwise. In CSV, text that a
     /// spreadsheet would take for a formula gets an apostrophe in front.

@@ -13,6 +13,7 @@ mod architecture;
 mod audit;
 mod backup;
 mod broken_log;
+mod browser;
 mod budgets;
 mod canary;
 mod cli;

@@ -38,7 +38,7 @@ addEventListener("keydown", press);
 
 /** Moves the focus among the rows of all tables of the page. */
 export function moveRow(steps: number): void {
-  const rows = [...document.querySelectorAll<HTMLElement>("main tr[data-row]")];
+  const rows = [...document.querySelectorAll<HTMLElement>("main tr[data-row]")].filter((row) => row.checkVisibility());
   const now = rows.findIndex((row) => row.contains(document.activeElement));
   const next = now < 0 ? (steps > 0 ? 0 : rows.length - 1) : Math.max(0, Math.min(rows.length - 1, now + steps));
   rows[next]?.focus();
