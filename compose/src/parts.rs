@@ -429,6 +429,10 @@ impl ConsoleService {
         let Some(options) = config.console(gateway) else {
             return Ok(None);
         };
+        if config.store.kind == StoreKind::Embedded {
+            // Whoever starts first makes them.
+            store_passwords::ensure_all(data_dir)?;
+        }
         let store = config.console_store(data_dir)?;
         let listener = ConsoleListener::bind(&options, store).map_err(explain_console)?;
         let url = format!(

@@ -1,6 +1,7 @@
 //! What the pages call, below `api/`.
 
 mod query;
+mod tail;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(crate) fn routes() -> Router<Arc<Console>> {
         .route("/api/queries/{name}", get(query::named))
         .route("/api/explore", get(query::explore))
         .route("/api/values/{dimension}", get(query::values))
+        .route("/api/tail", get(tail::follow))
         .route("/api/filters", get(query::filters))
         .route("/api/admin/{*path}", any(admin))
         .route("/api/gateway/readyz", get(gateway_page))

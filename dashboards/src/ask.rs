@@ -43,6 +43,11 @@ impl Asker {
         }
     }
 
+    /// For who asks in its own way.
+    pub(crate) fn store(&self) -> Store {
+        self.store.clone()
+    }
+
     /// The answer as one JSON document.
     pub(crate) async fn json(&self, sql: &str) -> Result<Bytes, ConsoleError> {
         let asked = async {

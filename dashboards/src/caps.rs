@@ -94,3 +94,9 @@ pub(crate) const TAIL_WINDOW_MAX: Duration = Duration::from_secs(900);
 
 /// Streams whose rows are known in a look: a statement holds at most 256 KiB.
 pub(crate) const TAIL_STREAMS_MAX: usize = 2_000;
+
+/// Pages that follow live requests.
+pub(crate) const TAIL_PAGES_MAX: usize = 16;
+
+/// Requests that such a page begins with.
+pub(crate) const TAIL_NEWEST: usize = 20;

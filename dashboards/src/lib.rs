@@ -26,6 +26,7 @@ mod tail;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use weir_store::Store;
 
 pub use page::is_built;
@@ -34,6 +35,7 @@ pub use serve::{ConsoleListener, ConsoleOptions, ConsoleStartError};
 pub use tail::{LiveTail, StoreReach, TailNews, TailState};
 
 use crate::ask::Asker;
+use crate::caps::TAIL_PAGES_MAX;
 use crate::gateway::GatewayClient;
 use crate::page::Pages;
 use crate::session::SessionBook;
@@ -44,6 +46,8 @@ pub(crate) struct Console {
     sessions: SessionBook,
     gateway: GatewayClient,
     asker: Asker,
+    /// One for each page that follows live requests.
+    tail_pages: Arc<Semaphore>,
     kept_days: u32,
 }
 
@@ -55,6 +59,7 @@ impl Console {
             sessions: SessionBook::new(lasting, port),
             gateway,
             asker: Asker::new(store),
+            tail_pages: Arc::new(Semaphore::new(TAIL_PAGES_MAX)),
             kept_days: match options.retention_days {
                 0 => weir_store::RETENTION_DAYS_MAX,
                 days => days,

@@ -184,6 +184,18 @@ impl SessionBook {
         }
     }
 
+    /// Whether a session goes on as it was when the call came that still is answered.
+    pub(crate) async fn is_still(&self, gateway: &GatewayClient, then: &SignedIn) -> bool {
+        match self.find(&then.id) {
+            None => false,
+            Some((now, false)) => now.holder == then.holder,
+            Some((now, true)) => match self.check(gateway, now).await {
+                Ok(now) => now.holder == then.holder,
+                Err(_) => false,
+            },
+        }
+    }
+
     pub(crate) fn end(&self, signed_in: &SignedIn) {
         self.open.lock().remove(&signed_in.id);
     }
@@ -249,4 +261,46 @@ fn random_word() -> Result<Arc<str>, ConsoleError> {
 
 pub(crate) fn now_utc() -> Timestamp {
     Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::TokenRole;
+
+    fn opened(book: &SessionBook) -> SignedIn {
+        let holder = TokenHolder {
+            name: "ada".to_owned(),
+            role: TokenRole::Admin,
+            team: None,
+        };
+        book.open("token", holder).unwrap()
+    }
+
+    #[test]
+    fn a_session_ends_when_its_time_is_over() {
+        let book = SessionBook::new(Duration::from_secs(60), 8090);
+        assert!(book.find(&opened(&book).id).is_some());
+        let over = SessionBook::new(Duration::ZERO, 8090);
+        assert!(over.find(&opened(&over).id).is_none());
+        assert!(over.open.lock().is_empty());
+    }
+
+    #[test]
+    fn sessions_and_counted_addresses_are_bounded() {
+        let book = SessionBook::new(Duration::from_secs(60), 8090);
+        let first = opened(&book);
+        for _ in 0..SESSIONS_MAX {
+            opened(&book);
+        }
+        assert_eq!(book.open.lock().len(), SESSIONS_MAX);
+        assert!(book.find(&first.id).is_none());
+        for number in 0..2_000_u32 {
+            book.count_failure(IpAddr::from(number.to_be_bytes()));
+        }
+        assert_eq!(book.failures.lock().len(), ADDRESSES_MAX);
+        let home: IpAddr = "2001:db8::1".parse().unwrap();
+        let same: IpAddr = "2001:db8::2".parse().unwrap();
+        assert_eq!(counted(home), counted(same));
+    }
 }

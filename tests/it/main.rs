@@ -19,6 +19,7 @@ mod canary;
 mod cli;
 mod clients;
 mod cluster;
+mod console;
 mod control_topic;
 mod documents;
 mod drain;

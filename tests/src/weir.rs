@@ -24,8 +24,8 @@ pub struct Installation {
     dir: TempDir,
     pub gateway: SocketAddr,
     pub store: SocketAddr,
-    /// Those of the two addresses.
-    _ports: [ReservedPort; 2],
+    /// Those of the addresses.
+    ports: Vec<ReservedPort>,
 }
 
 impl Installation {
@@ -37,7 +37,7 @@ impl Installation {
             dir,
             gateway: ports[0].address,
             store: ports[1].address,
-            _ports: ports,
+            ports: ports.into(),
         };
         let config = format!(
             "[gateway]\nlisten = \"{}\"\n\n[store]\nlisten = \"{}\"\n\n[console]\nlisten = \"\"\n\n{rest}",
@@ -45,6 +45,18 @@ impl Installation {
         );
         fs::write(installation.config(), config)?;
         Ok(installation)
+    }
+
+    /// Turns the console on, below a path, and returns its address.
+    pub fn add_console(&mut self, path: &str) -> Result<SocketAddr> {
+        let port = ReservedPort::new()?;
+        let address = port.address;
+        self.ports.push(port);
+        let text = fs::read_to_string(self.config())?;
+        let console = format!("[console]\nlisten = \"{address}\"\npath = \"{path}\"");
+        let text = text.replacen("[console]\nlisten = \"\"", &console, 1);
+        fs::write(self.config(), text)?;
+        Ok(address)
     }
 
     #[must_use]

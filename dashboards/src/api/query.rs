@@ -187,7 +187,10 @@ fn statement(
     given.insert("to", plain(range.to));
     given.insert("bucket_s", range.bucket_s().to_string());
     given.insert("rows_max", asked.rows_max().to_string());
-    let filled = sql::fill(named.sql, |name, of_type| {
+    // What the query answers is for who reads the file, and `weir sql` would take it for an option.
+    let text = named.sql.lines().filter(|line| !line.starts_with("--"));
+    let text: Vec<&str> = text.collect();
+    let filled = sql::fill(&text.join("\n"), |name, of_type| {
         let value = given.get(name);
         let value = value.ok_or_else(|| ConsoleError::internal(format!("no value for {name}")))?;
         Ok(sql::value(value, of_type))
