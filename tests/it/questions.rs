@@ -91,6 +91,12 @@ async fn fill(store: &Store) {
          '00000000-0000-0000-0000-000000000000', 'ana', 'full', '{\"q\":1}', '{\"a\":2}')",
     )
     .await;
+    run(
+        store,
+        "INSERT INTO refusals (stream, seq, ts, last, address, reason, refused) VALUES \
+         ('018bcfe5-6800-7000-8000-000000000001', 25, now64(6), now64(6), '192.0.2.1', 'unknown', 3)",
+    )
+    .await;
 }
 
 /// What each file must answer: some columns of all its rows.
@@ -205,7 +211,7 @@ fn expected() -> BTreeMap<&'static str, (&'static str, Value)> {
         ),
         (
             "incomplete_streams",
-            ("toUInt32(last_seq), toUInt32(missing)", json!([[24, 10]])),
+            ("toUInt32(last_seq), toUInt32(missing)", json!([[25, 10]])),
         ),
         (
             "payload_of_one_request",

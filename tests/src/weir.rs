@@ -40,7 +40,7 @@ impl Installation {
             ports: ports.into(),
         };
         let config = format!(
-            "[gateway]\nlisten = \"{}\"\n\n[store]\nlisten = \"{}\"\n\n[console]\nlisten = \"\"\n\n{rest}",
+            "[console]\nlisten = \"\"\n\n[gateway]\nlisten = \"{}\"\n\n[store]\nlisten = \"{}\"\n\n{rest}",
             installation.gateway, installation.store
         );
         fs::write(installation.config(), config)?;
