@@ -29,6 +29,7 @@ interface ChartProps {
 }
 
 const DASHES = [[], [6, 3], [2, 3], [9, 3, 2, 3], [12, 4], [1, 4], [6, 2, 2, 2, 2, 2], [3, 6]];
+const HOUR_S = 3_600;
 export const SERIES_MAX = DASHES.length;
 
 export const shown = (unit: Unit, value: number | null | undefined): string => {
@@ -39,7 +40,16 @@ export const shown = (unit: Unit, value: number | null | undefined): string => {
   return count(Number.isInteger(value) ? value : value.toFixed(1));
 };
 
-export function Chart(props: ChartProps) {
+/** A single bucket gets room around it. */
+function withRoom(props: ChartProps): ChartProps {
+  const [only, second] = props.times;
+  if (only === undefined || second !== undefined) return props;
+  const series = props.series.map((one) => ({ ...one, values: [null, ...one.values, null] }));
+  return { ...props, times: [only - HOUR_S, only, only + HOUR_S], series };
+}
+
+export function Chart(given: ChartProps) {
+  const props = withRoom(given);
   const { label, unit, times, series } = props;
   const box = useRef<HTMLDivElement>(null);
   const [at, setAt] = useState<number | null>(null);
@@ -57,12 +67,12 @@ export function Chart(props: ChartProps) {
       drawn.destroy();
     };
   }, [shape]);
-  useEffect(() => plot.current?.setData(dataOf(props)), [times, series]);
+  useEffect(() => plot.current?.setData(dataOf(props)), [given.times, given.series]);
   return (
     <figure class="chart">
       <Legend series={series} unit={unit} at={at} times={times} />
       <div ref={box} role="img" aria-label={`${label}. ${summary(unit, series)}`} />
-      <ChartTable label={label} unit={unit} times={times} series={series} />
+      <ChartTable label={label} unit={unit} times={given.times} series={given.series} />
     </figure>
   );
 }
@@ -149,7 +159,7 @@ function stroke(one: Series, i: number, colour: string, { stacked, times }: Char
     width: 1.75,
     dash: DASHES[i % SERIES_MAX]!,
     fill: stacked ? `${colour}33` : undefined,
-    points: { show: times.length < 2, size: 7, fill: colour },
+    points: { show: times.length <= 3, size: 7, fill: colour },
   };
 }
 

@@ -12,7 +12,10 @@ import { clock, Count, count, Duration, Money, Name, parseTime, Status } from ".
 const ROWS_MAX = 200;
 /** Rows are shown this often: faster, nobody reads them. */
 const DRAW_MS = 250;
+/** Browsers do not try again where the answer was an error; the page does. */
+const AGAIN_MS = 3_000;
 
+/** Of one look at the store. */
 interface State {
   shown: number;
   arrived: number;
@@ -22,37 +25,55 @@ interface State {
 
 interface Tail {
   rows: Row[];
+  /** The newest look, and the sums of all since the stream was opened. */
   state: State | undefined;
+  shown: number;
+  arrived: number;
   connected: boolean;
+  lost: boolean;
 }
+
+const NOTHING: Tail = { rows: [], state: undefined, shown: 0, arrived: 0, connected: false, lost: false };
+
+const looked = (tail: Tail, state: State): Tail =>
+  ({ ...tail, state, shown: tail.shown + state.shown, arrived: tail.arrived + state.arrived, connected: true, lost: false });
 
 /** Follows the stream until it is paused; what arrives meanwhile is left out, and the rows stay. */
 function useTail(filters: URLSearchParams, paused: boolean): Tail {
-  const [tail, setTail] = useState<Tail>({ rows: [], state: undefined, connected: false });
+  const [tail, setTail] = useState(NOTHING);
   const asked = filters.toString();
-  useEffect(() => setTail({ rows: [], state: undefined, connected: false }), [asked]);
-  useEffect(() => {
-    if (paused) return;
-    let arrived: Row[] = [];
-    const source = new EventSource(`api/tail?${asked}`);
-    const draw = setInterval(() => {
-      if (!arrived.length) return;
-      const fresh = arrived.reverse();
-      arrived = [];
-      setTail((tail) => ({ ...tail, rows: [...fresh, ...tail.rows].slice(0, ROWS_MAX) }));
-    }, DRAW_MS);
-    source.addEventListener("request", ({ data }) => arrived.push(JSON.parse(data)));
-    source.addEventListener("state", ({ data }) => setTail((tail) => ({ ...tail, state: JSON.parse(data), connected: true })));
-    source.onerror = () => {
-      setTail((tail) => ({ ...tail, connected: false }));
-      void findSession().catch(() => undefined);
-    };
-    return () => {
-      clearInterval(draw);
-      source.close();
-    };
-  }, [asked, paused]);
+  useEffect(() => setTail(NOTHING), [asked]);
+  useEffect(() => (paused ? undefined : follow(asked, (change) => setTail(change))), [asked, paused]);
   return tail;
+}
+
+function follow(asked: string, change: (next: (tail: Tail) => Tail) => void): () => void {
+  let arrived: Row[] = [];
+  let again: ReturnType<typeof setTimeout> | undefined;
+  let source = open();
+  function open(): EventSource {
+    const source = new EventSource(`api/tail?${asked}`);
+    source.addEventListener("request", ({ data }) => arrived.push(JSON.parse(data)));
+    source.addEventListener("state", ({ data }) => change((tail) => looked(tail, JSON.parse(data))));
+    source.onerror = lost;
+    return source;
+  }
+  function lost(): void {
+    change((tail) => ({ ...tail, connected: false, lost: true }));
+    void findSession().catch(() => undefined);
+    if (source.readyState === EventSource.CLOSED) again = setTimeout(() => (source = open()), AGAIN_MS);
+  }
+  const draw = setInterval(() => {
+    if (!arrived.length) return;
+    const fresh = arrived.reverse();
+    arrived = [];
+    change((tail) => ({ ...tail, rows: [...fresh, ...tail.rows].slice(0, ROWS_MAX) }));
+  }, DRAW_MS);
+  return () => {
+    clearInterval(draw);
+    clearTimeout(again);
+    source.close();
+  };
 }
 
 export function LiveTail() {
@@ -77,17 +98,18 @@ export function LiveTail() {
   );
 }
 
-function Said({ tail: { state, connected }, paused }: { tail: Tail; paused: boolean }) {
+function Said({ tail: { state, shown, arrived, connected, lost }, paused }: { tail: Tail; paused: boolean }) {
   const sampled = state && state.sampled_one_in > 1;
   const away = state?.store === "away";
   const status = paused ? "Paused: what arrives now is not shown"
-    : !connected ? (state ? "The connection is lost: trying again" : "Connecting")
+    : lost ? "The stream of requests cannot be reached: trying again"
+    : !connected ? "Connecting"
     : away ? "The store is away: requests appear when it is back"
     : sampled ? `Live, one request in ${count(state.sampled_one_in)} is shown` : "Live, every request is shown";
   return (
-    <div class={`freshness tail-said ${!paused && (away || (state && !connected)) ? "bad" : ""}`}>
+    <div class={`freshness tail-said ${!paused && (away || lost) ? "bad" : ""}`}>
       <span role="status">{status}</span>
-      {state && <span> · {count(state.shown)} of {count(state.arrived)} since you came</span>}
+      {state && <span> · {count(shown)} of {count(arrived)} requests since you came</span>}
     </div>
   );
 }
