@@ -134,20 +134,6 @@ pub(crate) const QUERIES: &[NamedQuery] = &[
         parameters: &[],
     },
     NamedQuery {
-        name: "control_changes",
-        sql: include_str!("queries/control_changes.sql"),
-        dimensions: Dimensions::None,
-        readers: Readers::NotTeamOwners,
-        parameters: &[],
-    },
-    NamedQuery {
-        name: "latest_requests",
-        sql: include_str!("queries/latest_requests.sql"),
-        dimensions: Dimensions::Requests,
-        readers: Readers::Everyone,
-        parameters: &[],
-    },
-    NamedQuery {
         name: "pipeline_dead_letters",
         sql: include_str!("queries/pipeline_dead_letters.sql"),
         dimensions: Dimensions::None,
@@ -253,13 +239,6 @@ pub(crate) const QUERIES: &[NamedQuery] = &[
         parameters: &[],
     },
     NamedQuery {
-        name: "spend_by_day",
-        sql: include_str!("queries/spend_by_day.sql"),
-        dimensions: Dimensions::Usage,
-        readers: Readers::Everyone,
-        parameters: &[],
-    },
-    NamedQuery {
         name: "top_spenders",
         sql: include_str!("queries/top_spenders.sql"),
         dimensions: Dimensions::Usage,
@@ -277,13 +256,6 @@ pub(crate) const QUERIES: &[NamedQuery] = &[
         name: "traffic_in_total",
         sql: include_str!("queries/traffic_in_total.sql"),
         dimensions: Dimensions::Usage,
-        readers: Readers::Everyone,
-        parameters: &[],
-    },
-    NamedQuery {
-        name: "usage_over_time",
-        sql: include_str!("queries/usage_over_time.sql"),
-        dimensions: Dimensions::Requests,
         readers: Readers::Everyone,
         parameters: &[],
     },

@@ -408,20 +408,20 @@ fn answers_are_exact_bounded_and_harmless() {
     for user in users {
         desk.call(&key, user, &[]);
     }
-    for _ in users.len()..205 {
+    for _ in users.len()..1_005 {
         desk.call(&key, "ana", &[]);
     }
-    desk.wait_for_requests(205);
+    desk.wait_for_requests(1_005);
     let admin = desk.sign_in(ROOT);
     for user in users {
         let user = percent(user);
-        for path in ["queries/latest_requests?user=", "explore?by=user&user="] {
+        for path in ["queries/audit_calls?user=", "explore?by=user&user="] {
             let rows = desk.rows(&admin, &format!("{path}{user}"));
             assert_eq!(rows.len(), 1, "{path}{user}");
         }
         let shown = desk.ask(
             &admin,
-            &format!("queries/latest_requests?user={user}&show=sql"),
+            &format!("queries/audit_calls?user={user}&show=sql"),
         );
         let sql = shown.text();
         assert_eq!(desk.weir.sql(sql.trim()).unwrap().len(), 1, "{sql}");
@@ -432,12 +432,12 @@ fn answers_are_exact_bounded_and_harmless() {
     assert!(disposition.contains("attachment"), "{disposition}");
 
     // As many as the limit says, and that there are more.
-    let latest = desk.ask(&admin, "queries/latest_requests");
-    assert_eq!(latest.json()["rows"], 200);
+    let latest = desk.ask(&admin, "queries/audit_calls");
+    assert_eq!(latest.json()["rows"], 1_000);
     assert_eq!(latest.header("x-weir-truncated"), Some("true"));
     let some = desk.ask(
         &admin,
-        &format!("queries/latest_requests?user={}", percent("=1+1")),
+        &format!("queries/audit_calls?user={}", percent("=1+1")),
     );
     assert_eq!(some.header("x-weir-truncated"), None);
 
@@ -465,16 +465,16 @@ fn answers_are_exact_bounded_and_harmless() {
     );
 
     for (path, word) in [
-        ("queries/latest_requests?colour=red", "colour"),
-        ("queries/spend_by_day?user=ana", "user"),
-        ("queries/latest_requests?status=teapot", "status"),
-        ("queries/latest_requests?from=yesterday", "from"),
+        ("queries/audit_calls?colour=red", "colour"),
+        ("queries/spend_and_waste_by_day?user=ana", "user"),
+        ("queries/audit_calls?status=teapot", "status"),
+        ("queries/audit_calls?from=yesterday", "from"),
         ("queries/request?request_id=1", "request_id"),
         ("queries/request", "request_id"),
         ("explore?by=colour", "colour"),
         ("explore?by=team&measure=money", "money"),
         ("values/day", "day"),
-        ("queries/latest_requests?format=xml", "format"),
+        ("queries/audit_calls?format=xml", "format"),
     ] {
         let answer = desk.ask(&admin, path);
         assert_eq!(answer.status, 400, "{path}: {answer:?}");
@@ -500,7 +500,7 @@ fn answers_are_exact_bounded_and_harmless() {
     for path in [
         "session",
         "filters",
-        "queries/latest_requests",
+        "queries/audit_calls",
         "explore",
         "values/team",
         "tail",
@@ -526,12 +526,12 @@ fn what_is_away_is_said_and_comes_back() {
     let desk = Desk::new();
     let [mut gateway, _console] = desk.start_both("gateway");
     let admin = desk.sign_in(ROOT);
-    let away = desk.ask(&admin, "queries/latest_requests");
+    let away = desk.ask(&admin, "queries/audit_calls");
     assert_eq!(away.json()["error"]["code"], "store_away", "{away:?}");
     assert_eq!(away.status, 503);
     let _ingestor = desk.weir.start(&["ingestor"]).unwrap();
     wait_for("the store is back", || {
-        Ok(desk.ask(&admin, "queries/latest_requests").status == 200)
+        Ok(desk.ask(&admin, "queries/audit_calls").status == 200)
     })
     .unwrap();
 
@@ -543,7 +543,7 @@ fn what_is_away_is_said_and_comes_back() {
     }
     assert_eq!(desk.sign_in_with(ROOT, &[]).status, 503);
     // Who is signed in goes on reading.
-    assert_eq!(desk.rows(&admin, "queries/latest_requests").len(), 0);
+    assert_eq!(desk.rows(&admin, "queries/audit_calls").len(), 0);
 }
 
 #[test]

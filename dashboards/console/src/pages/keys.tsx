@@ -65,23 +65,34 @@ function State({ of }: { of: Key }) {
   if (of.revoked_ms !== null) return <span class="bad" title={new Date(of.revoked_ms).toISOString()}>revoked</span>;
   if (isOver(of)) return <span class="bad">expired</span>;
   if (of.previous && of.previous.until_ms > Date.now()) return <span class="warn">rotated; the old one works until <Time at={new Date(of.previous.until_ms)} /></span>;
-  return <span class="good">works</span>;
+  return (
+    <>
+      <span class="good">works</span>
+      {of.expires_ms !== null && <span class="note"> until <Time at={new Date(of.expires_ms)} /></span>}
+    </>
+  );
 }
 
-const at = (ms: number | null) => (ms === null ? <Absent /> : <Time at={new Date(ms)} />);
+/** The team, and within it the project and the environment. */
+function Owner({ of }: { of: Key }) {
+  const within = [of.project, of.environment].filter((name) => name !== null);
+  return (
+    <>
+      {of.team === null ? <Absent /> : <Name text={of.team} />}
+      {within.length > 0 && <span class="note"> <bdi>{within.join(" · ")}</bdi></span>}
+    </>
+  );
+}
 
 function KeyTable({ keys, filtered, act }: { keys: Key[]; filtered: boolean; act: ((what: "rotate" | "revoke", key: Key) => void) | undefined }) {
-  const text = (name: "team" | "user" | "project" | "environment"): Column<Key> => ({
-    name, label: name.charAt(0).toUpperCase() + name.slice(1), by: (key) => key[name], show: (key) => (key[name] === null ? <Absent /> : <Name text={key[name]} />),
-  });
   const columns: Column<Key>[] = [
     { name: "id", label: "Key", show: (key) => <a href={href("audit", new URLSearchParams({ question: "calls", key: key.id }))} title="Its calls"><Id text={key.id} /></a> },
-    text("team"), text("user"), text("project"), text("environment"),
+    { name: "team", label: "Team", by: (key) => key.team, show: (key) => <Owner of={key} /> },
+    { name: "user", label: "User", by: (key) => key.user, show: (key) => (key.user === null ? <Absent /> : <Name text={key.user} />) },
     { name: "may", label: "May use", show: (key) => <May of={key} /> },
     { name: "state", label: "State", by: (key) => (isOver(key) ? "over" : "works"), show: (key) => <State of={key} /> },
-    { name: "used", label: "Used last", by: (key) => key.last_used_ms, show: (key) => (key.last_used_ms === null ? <span class="absent">never</span> : <>{at(key.last_used_ms)} <span class="note"><bdi>{key.last_used_from}</bdi></span></>) },
-    { name: "created", label: "Created", by: (key) => key.created_ms, show: (key) => at(key.created_ms) },
-    { name: "expires", label: "Expires", by: (key) => key.expires_ms, show: (key) => at(key.expires_ms) },
+    { name: "used", label: "Used last", by: (key) => key.last_used_ms, show: (key) => (key.last_used_ms === null ? <span class="absent">never</span> : <><Time at={new Date(key.last_used_ms)} /> <span class="note"><bdi>{key.last_used_from}</bdi></span></>) },
+    { name: "created", label: "Created", by: (key) => key.created_ms, show: (key) => <Time at={new Date(key.created_ms)} /> },
   ];
   if (act) {
     columns.push({
@@ -196,7 +207,7 @@ function Whose({ of }: { of: Key }) {
       ["Key", <Id text={of.id} />],
       ["Team", of.team && <bdi>{of.team}</bdi>],
       ["User", of.user && <bdi>{of.user}</bdi>],
-      ["Used last", of.last_used_ms ? <>{at(of.last_used_ms)} from <bdi>{of.last_used_from}</bdi></> : "never"],
+      ["Used last", of.last_used_ms ? <><Time at={new Date(of.last_used_ms)} /> from <bdi>{of.last_used_from}</bdi></> : "never"],
     ]} />
   );
 }

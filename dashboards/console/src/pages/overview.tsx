@@ -233,6 +233,11 @@ function BudgetsPanel({ params }: { params: URLSearchParams }) {
   );
 }
 
+function Ends({ of }: { of: Standing }) {
+  if (of.used >= 1) return <span class="bad">used up</span>;
+  return of.ends ? <span class="warn"><Time at={of.ends} /></span> : <span class="note">not before it resets</span>;
+}
+
 function Budgets({ budgets }: { budgets: Budget[] }) {
   const amount = (budget: Budget, text: string) => (budget.usd ? <Money usd={text} /> : <><Count value={text} /> tokens</>);
   const kind = (used: number) => (used >= 1 ? "bad" : used >= 0.8 ? "warn" : "");
@@ -241,7 +246,7 @@ function Budgets({ budgets }: { budgets: Budget[] }) {
     { name: "share", label: "Used", show: ({ used }) => <Bar share={used} kind={kind(used)} /> },
     { name: "used", label: "%", numeric: true, show: ({ used }) => <span class={kind(used)}>{percent(used)}</span> },
     { name: "spent", label: "Spent of", numeric: true, show: ({ budget, spent }) => <>{amount(budget, spent)}<div class="note">{amount(budget, String(budget.usd ?? budget.tokens ?? 0))} a {budget.window}</div></> },
-    { name: "ends", label: "Ends, UTC", show: ({ ends }) => (ends ? <span class="warn"><Time at={ends} /></span> : <span class="note">not before it resets</span>) },
+    { name: "ends", label: "Ends, UTC", show: (standing) => <Ends of={standing} /> },
   ];
   const empty = <>No budget is in use. <code>weir budgets set</code> makes one.</>;
   return <Table label="Budgets" columns={columns} rows={standings(budgets)} empty={empty} href={() => href("budgets")} id={({ budget, subject }) => `${budget.id} ${subject}`} />;

@@ -1,6 +1,0 @@
--- Changes of keys and rules, and who made them.
-SELECT ts, actor, action, object_kind, object_id, before, after
-FROM weir.control_changes
-WHERE $rows
-ORDER BY ts DESC
-LIMIT 500
