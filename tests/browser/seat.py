@@ -167,9 +167,8 @@ class Seat:
 
     def pages(self):
         """Names and routes of the menu."""
-        # The live tail is a stream, which never settles.
         links = self.page.get_by_role("navigation", name="Pages").get_by_role("link").all()
-        return [(link.inner_text(), link.get_attribute("href").removeprefix("#/")) for link in links if link.inner_text() != "Live tail"]
+        return [(link.inner_text(), link.get_attribute("href").removeprefix("#/")) for link in links]
 
     def shot(self, name):
         """A picture for people, if somebody asked for some."""

@@ -79,6 +79,20 @@ def explorer_slices_compares_and_is_found_again_by_its_address(world, browser):
         assert "feature=onboarding" in page.url, page.url
 
 
+def live_tail_shows_a_call_that_is_made_meanwhile(world, browser):
+    with seat(world, browser) as me:
+        me.sign_in(world.tokens["admin"])
+        me.go("tail")
+        expect(me.page.get_by_role("status").first).to_contain_text("Live")
+        id = call(world, "clever-chat", feature="made-meanwhile")
+        row = me.page.get_by_role("row", name="made-meanwhile")
+        expect(row).to_be_visible()
+        row.focus()
+        me.page.keyboard.press("Enter")
+        me.settle()
+        assert id in me.page.url, me.page.url
+
+
 def a_request_tells_its_whole_life(world, browser):
     id = call(world, "resilient", feature="life")
     world.wait_for(f"SELECT count() FROM weir.requests WHERE request_id = '{id}'", "1")
@@ -177,9 +191,7 @@ def routing_is_frozen_and_goes_on(world, browser):
 
 
 def confirm(page):
-    dialog = page.get_by_role("dialog")
-    if dialog.count():
-        dialog.locator("button[type=submit]").click()
+    page.get_by_role("dialog").locator("button[type=submit]").click()
 
 
 def audit_questions_show_their_sql(world, browser):
@@ -306,6 +318,7 @@ def the_keyboard_suffices(world, browser):
         press("?")
         expect(page.get_by_role("dialog")).to_contain_text("Row before")
         press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
         press("g")
         press("a")
         me.heading("Audit")
@@ -345,6 +358,7 @@ run([
     figures_are_those_of_sql_and_of_the_providers,
     sign_in_by_form_and_by_link,
     explorer_slices_compares_and_is_found_again_by_its_address,
+    live_tail_shows_a_call_that_is_made_meanwhile,
     a_request_tells_its_whole_life,
     a_key_works_from_when_it_is_made_until_it_is_revoked,
     a_budget_crosses_its_threshold_while_one_looks,

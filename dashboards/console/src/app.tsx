@@ -1,5 +1,5 @@
 // The shell: menu, session, keyboard, and the page that the URL names.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { findSession, Problem, session, signOut, type Session } from "./api";
 import { useCell } from "./cell";
 import { focusFilter, keys, moveRow, useKey } from "./keys";
@@ -55,7 +55,8 @@ function skip(event: Event): void {
 /** Two keys: g, then the page's own. */
 function useGo(params: URLSearchParams): void {
   const [armed, setArmed] = useState(false);
-  useEffect(() => {
+  // At once, not after the next frame: the second key may come before it.
+  useLayoutEffect(() => {
     if (!armed) return;
     const pressed = (event: KeyboardEvent) => {
       const page = PAGES.find((page) => page.key === event.key);
