@@ -419,10 +419,7 @@ fn answers_are_exact_bounded_and_harmless() {
             let rows = desk.rows(&admin, &format!("{path}{user}"));
             assert_eq!(rows.len(), 1, "{path}{user}");
         }
-        let shown = desk.ask(
-            &admin,
-            &format!("queries/audit_calls?user={user}&show=sql"),
-        );
+        let shown = desk.ask(&admin, &format!("queries/audit_calls?user={user}&show=sql"));
         let sql = shown.text();
         assert_eq!(desk.weir.sql(sql.trim()).unwrap().len(), 1, "{sql}");
     }
