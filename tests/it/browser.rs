@@ -6,13 +6,18 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
 use weir_tests::gateway::completion;
+use weir_tests::many_calls::ManyCalls;
 use weir_tests::port::ReservedPort;
 use weir_tests::weir::{Installation, cache, program, python, repository};
 
+use crate::store::{Running, alone};
+
+const DAY_S: u64 = 86_400;
 /// What hostile text would do if it ran: the scripts look whether it did.
 const HOSTILE: &str =
     "<img src=x onerror=\"window.hostile='ran'\"><script>window.hostile='ran'</script>";
@@ -29,6 +34,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with_store("")
+    }
+
+    /// `store` is lines of `[store]`.
+    fn with_store(store: &str) -> Self {
         let mock = |name: &str, faults| {
             let name = name.to_owned();
             MockProvider::start(MockOptions {
@@ -41,7 +51,7 @@ impl Scene {
         let steady = mock("steady", Vec::new());
         let broken = mock("broken", vec![FaultRule::always(FaultKind::ServerError)]);
         let console = ReservedPort::new().unwrap();
-        let weir = Installation::new(&config(&steady, &broken)).unwrap();
+        let weir = Installation::new(&format!("{store}{}", config(&steady, &broken))).unwrap();
         let text = std::fs::read_to_string(weir.config()).unwrap();
         let listen = format!("[console]\nlisten = \"{}\"", console.address);
         let text = text.replacen("[console]\nlisten = \"\"", &listen, 1);
@@ -238,5 +248,33 @@ fn the_console_says_in_a_browser_what_is_away_and_goes_on_when_it_is_back() {
             scene.weir.wait_until_ready().unwrap();
         }
         other => panic!("{other}?"),
+    });
+}
+
+/// `WEIR_CONSOLE_ROWS=10000000 cargo test -p weir-tests --test it how_long_each_page_takes -- --nocapture`
+/// prints how long each page takes until all its figures stand, with so many requests of 90 days.
+#[test]
+fn how_long_each_page_takes() {
+    let Ok(rows) = std::env::var("WEIR_CONSOLE_ROWS") else {
+        return;
+    };
+    let today = UNIX_EPOCH.elapsed().unwrap().as_secs() / DAY_S;
+    let calls = ManyCalls {
+        end_s: (today + 1) * DAY_S,
+        days: 90,
+        per_day: rows.parse::<u64>().unwrap() / 90,
+    };
+    alone(async move {
+        let running = Running::start().await;
+        running.store().migrate(3650).await.unwrap();
+        calls.fill(&running.store()).await.unwrap();
+        let scene = Scene::with_store(&format!("{}retention_days = 3650\n", running.settings()));
+        let up = scene.weir.start(&["up"]).unwrap();
+        scene.weir.wait_until_ready().unwrap();
+        go("times.py", &scene.facts(&json!({})), |wish| {
+            panic!("{wish}?")
+        });
+        up.stop().unwrap();
+        running.stop().await;
     });
 }
