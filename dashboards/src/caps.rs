@@ -8,6 +8,9 @@ pub(crate) const CONNECTIONS_MAX: usize = 128;
 /// Time in which a browser must send a request's headers.
 pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Pause after a connection could not be accepted, as when no descriptor is left.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long requests in flight may take to end when the console is stopped.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
 

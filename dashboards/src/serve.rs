@@ -18,12 +18,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use weir_store::Store;
 
 use crate::Console;
 use crate::api::{self, PeerAddress};
-use crate::caps::{CONNECTIONS_MAX, HEAD_TIME_MAX, STOP_GRACE};
+use crate::caps::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_TIME_MAX, STOP_GRACE};
 use crate::error::ConsoleError;
 use crate::gateway::GatewayClient;
 
@@ -124,10 +124,16 @@ impl ConsoleListener {
                 _ = stopped.wait_for(|stop| *stop) => break,
                 accepted = listener.accept() => accepted,
             };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept a connection to the console");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
             // Without a place, the connection is closed: what a browser sees is an error, not a wait.
-            if let Ok((stream, peer)) = accepted
-                && let Ok(place) = places.clone().try_acquire_owned()
-            {
+            if let Ok(place) = places.clone().try_acquire_owned() {
                 let server = server.clone();
                 tokio::task::spawn(async move {
                     server.serve(stream, peer.ip()).await;
