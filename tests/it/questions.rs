@@ -539,3 +539,38 @@ fn generated(day: u64, rows: u64) -> [String; 2] {
         ),
     ]
 }
+
+/// A deployment that went out of service after a request had arrived, and before it was routed.
+#[test]
+fn what_was_ejected_while_a_request_was_on_its_way_is_explained() {
+    alone(async {
+        let running = Running::start().await;
+        let weir = installation(&running).await;
+        let store = running.store();
+        let (stream, id) = (
+            "018bcfe5-6800-7000-8000-000000000001",
+            "018bcfe5-6800-7000-8000-0000000000aa",
+        );
+        let arrived = "toDateTime64('2026-11-30 12:00:00', 6, 'UTC')";
+        for statement in [
+            format!(
+                "INSERT INTO attempts (stream, seq, ts, request_id, attempt, kind, alias, deployment) VALUES \
+                 ('{stream}', 1, {arrived} - INTERVAL 1 MINUTE, '{stream}', 1, 'first', 'hole', 'hole/m'), \
+                 ('{stream}', 3, {arrived} + INTERVAL 5 MILLISECOND, '{id}', 1, 'first', 'hole', 'sound/m')"
+            ),
+            format!(
+                "INSERT INTO deployment_states (stream, seq, ts, deployment, state, cause) VALUES \
+                 ('{stream}', 2, {arrived} + INTERVAL 3 MILLISECOND, 'hole/m', 'ejected', 'stalled')"
+            ),
+            format!(
+                "INSERT INTO requests (stream, seq, ts, request_id, alias, deployment, strategy, candidates, status) VALUES \
+                 ('{stream}', 4, {arrived}, '{id}', 'hole', 'sound/m', 'latency', [('sound/m', 1, 1)], 200)"
+            ),
+        ] {
+            run(&store, &statement).await;
+        }
+        let said = lines(&weir, &["routes", "explain", id]).join("\n");
+        assert!(said.contains("left out: hole/m: ejected ("), "{said}");
+        running.stop().await;
+    });
+}

@@ -50,7 +50,7 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
 struct RecordedDecision {
     request: Value,
     attempts: Vec<Value>,
-    /// Deployments of the alias that were out of service when the request came.
+    /// Deployments of the alias that were out of service when the request was routed.
     ejected: Vec<Value>,
     table: Option<RoutingTable>,
 }
@@ -70,12 +70,12 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<RecordedDecision> {
     let attempts = rows(
         store,
         &format!(
-            "SELECT attempt, kind, cause, deployment, error_kind, delay_us, delivered, propensity \
+            "SELECT attempt, toUnixTimestamp64Micro(ts) AS ts_us, kind, cause, deployment, error_kind, delay_us, delivered, propensity \
              FROM attempts WHERE request_id = '{id}' ORDER BY attempt = 0, attempt"
         ),
     )
     .await?;
-    let ejected = rows(store, &ejected_sql(&request)?).await?;
+    let ejected = rows(store, &ejected_sql(&request, &attempts)?).await?;
     let mut tables = match number(&request, "table_version") {
         None => Vec::new(),
         Some(version) => rows(
@@ -94,10 +94,12 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<RecordedDecision> {
     })
 }
 
-/// The deployments that were out of service when a request came: ejected within the hour before, and
-/// not recovered since.
-fn ejected_sql(request: &Value) -> anyhow::Result<String> {
-    let at = number(request, "ts_us").context("read the request's time")?;
+/// The deployments that were out of service when a request was routed: ejected within the hour before, and
+/// not recovered since. It was routed after it arrived, right before its first attempt.
+fn ejected_sql(request: &Value, attempts: &[Value]) -> anyhow::Result<String> {
+    let first = attempts.iter().find(|row| text(row, "kind") == "first");
+    let routed = number(first.unwrap_or(request), "ts_us");
+    let at = routed.context("read the request's time")?;
     let alias = quoted(text(request, "alias"));
     let at = format!("fromUnixTimestamp64Micro(toInt64({at}), 'UTC')");
     Ok(format!(
